@@ -1,0 +1,1 @@
+"""Asynchronous scoring service for Plexus scorecards."""

@@ -1,0 +1,1 @@
+"""Where traces, logs and large texts live: S3, or a directory."""

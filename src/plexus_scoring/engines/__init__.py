@@ -1,0 +1,1 @@
+"""How a score gets its value."""

@@ -1,0 +1,1 @@
+"""The portable engine: runs Plexus score YAML itself."""

@@ -1,0 +1,1 @@
+"""Embedded AWS, the local Lambda runtime and the demo."""

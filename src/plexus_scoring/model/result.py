@@ -1,0 +1,79 @@
+"""What scoring leaves behind."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from plexus_scoring.model.cost import Cost
+
+# Fixed for ever: the ids of stored results derive from it.
+_RESULT_NAMESPACE = uuid.UUID("6f1c3f0e-5a1b-5d0e-9a52-2f1d0c8f7b11")
+
+
+def result_id_of(job_id: str) -> str:
+    """Return the one id that the result of this job can have, so that no job can have two."""
+    return str(uuid.uuid5(_RESULT_NAMESPACE, job_id))
+
+
+class ScoreOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine answers.
+
+    Attributes:
+        value: The score's value, as text (upstream's results are text).
+        explanation: Why, for a person.
+        confidence: 0..1, where the score computes one.
+        cost: Of the target score; `dependencies_cost` is what the scores it depends on cost.
+        trace: JSON-able record of every node's input and output; None or empty: nothing to keep.
+        undetermined: The model gave no usable answer after all retries; `value` then says so.
+        metadata: Further facts of the engine, stored with the result.
+    """
+
+    value: str
+    explanation: str | None = None
+    confidence: float | None = None
+    cost: Cost = msgspec.field(default_factory=Cost)
+    dependencies_cost: Cost = msgspec.field(default_factory=Cost)
+    trace: dict[str, Any] | None = None
+    undetermined: bool = False
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class AttachmentKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Keys of the files stored beside a result; None where there was nothing to store."""
+
+    trace: str | None = None
+    log: str | None = None
+
+
+class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored result. `id` derives from `job_id` (see `result_id_of`).
+
+    Attributes:
+        score_version: Content version of the scorecard that gave the value.
+        item_digest: Hash of the item's content; with `score_version` the key of reuse.
+        attempt: The attempt that gave the value, from 1.
+        reused_from: Id of the earlier result whose value this is, if it was reused.
+    """
+
+    id: str
+    job_id: str
+    scorecard: str
+    score: str
+    value: str
+    created_at: float
+    item_id: str | None = None
+    account: str = "default"
+    explanation: str | None = None
+    confidence: float | None = None
+    cost: Cost = msgspec.field(default_factory=Cost)
+    dependencies_cost: Cost = msgspec.field(default_factory=Cost)
+    undetermined: bool = False
+    attempt: int = 1
+    score_version: str | None = None
+    item_digest: str | None = None
+    attachments: AttachmentKeys = msgspec.field(default_factory=AttachmentKeys)
+    reused_from: str | None = None
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)

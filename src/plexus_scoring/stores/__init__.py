@@ -1,0 +1,1 @@
+"""Where jobs, results, items and scorecards live."""

@@ -1,0 +1,1 @@
+"""Logs, metrics, traces: one list of names, several sinks."""
