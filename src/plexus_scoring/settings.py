@@ -1,0 +1,237 @@
+"""Every environment variable, typed, with its doc string.
+
+`Settings.from_environment` reads them once at start. What is malformed or missing is reported together, in one
+message, so that a deployment is mended in one go. ``docs/settings.md`` is generated from this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+
+from plexus_scoring.model.errors import ConfigurationError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _setting(name: str, doc: str, default: Any = None, *, secret: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"name": name, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a process. Each field names its environment variable and says what it does."""
+
+    environment: str = _setting(
+        "PLEXUS_ENVIRONMENT", "Name of the deployment, a dimension of metrics.", "local"
+    )
+    account_key: str | None = _setting(
+        "PLEXUS_ACCOUNT_KEY", "Account whose jobs are worked on and whose scorecards are read."
+    )
+    api_url: str | None = _setting(
+        "PLEXUS_API_URL", "Plexus's GraphQL endpoint (store plexus_api)."
+    )
+    api_key: str | None = _setting(
+        "PLEXUS_API_KEY", "Key of Plexus's API. In AWS, leave it to PLEXUS_SECRET_ARN.", secret=True
+    )
+    secret_arn: str | None = _setting(
+        "PLEXUS_SECRET_ARN",
+        "ARN of a Secrets Manager secret, a JSON object whose keys are variables of this list or a model "
+        "provider's (OPENAI_API_KEY); read once at start, never written to the environment.",
+    )
+
+    mode: Literal["real", "mock"] = _setting(
+        "PLEXUS_SCORING_MODE", "`mock` answers every score without computing it.", "real"
+    )
+    engine: Literal["auto", "portable", "plexus"] = _setting(
+        "PLEXUS_SCORING_ENGINE",
+        "Which engine computes scores: `auto` takes the portable one wherever it runs every class that "
+        "a score needs, else the installed Plexus package.",
+        "auto",
+    )
+    trust_code: bool = _setting(
+        "PLEXUS_SCORING_TRUST_CODE",
+        "Run Python that stands in scorecards without restrictions.",
+        default=False,
+    )
+
+    request_queue_url: str | None = _setting(
+        "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL",
+        "SQS queue of requests. Without it, an empty event claims the oldest PENDING job.",
+    )
+    response_queue_url: str | None = _setting(
+        "PLEXUS_RESPONSE_WORKER_QUEUE_URL", "SQS queue that responses are sent to."
+    )
+    dead_letter_queue_url: str | None = _setting(
+        "PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL",
+        "SQS queue for messages that can never work. Default: the request queue's own redrive target.",
+    )
+
+    store: Literal["dynamodb", "sql", "memory", "plexus_api"] | None = _setting(
+        "PLEXUS_STORE",
+        "Where jobs and results live. Default: dynamodb in a Lambda function, else sql.",
+    )
+    jobs_table_name: str = _setting(
+        "PLEXUS_JOBS_TABLE_NAME", "DynamoDB table (store dynamodb).", "plexus-scoring-jobs"
+    )
+    database_url: str = _setting(
+        "PLEXUS_DATABASE_URL",
+        "SQLAlchemy URL of SQLite or PostgreSQL (store sql).",
+        "sqlite:///plexus-scoring.db",
+        secret=True,
+    )
+    catalog_dir: str | None = _setting(
+        "PLEXUS_CATALOG_DIR",
+        "Directory with scorecards/ and items/. Set, it replaces the store as the place of scorecards and items.",
+    )
+    attachments_bucket: str | None = _setting(
+        "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME",
+        "S3 bucket of traces, logs and large texts.",
+    )
+    attachments_dir: str = _setting(
+        "PLEXUS_ATTACHMENTS_DIR",
+        "Directory of traces and logs where no bucket is set.",
+        "plexus-attachments",
+    )
+    scorecard_cache_dir: str = _setting(
+        "SCORECARD_CACHE_DIR",
+        "Directory where scorecards are cached.",
+        "/tmp/scorecards",  # noqa: S108  the name and default are upstream's
+    )
+    scorecard_ttl: NotNegative = _setting(
+        "PLEXUS_SCORECARD_TTL_SECONDS",
+        "For how long a scorecard's newest version is believed to be the newest.",
+        60.0,
+    )
+    reuse_results: bool = _setting(
+        "PLEXUS_REUSE_RESULTS",
+        "Answer with a stored result of the same item content and score version where there is one.",
+        default=False,
+    )
+
+    concurrency: Count = _setting(
+        "PLEXUS_CONCURRENCY", "Jobs in flight in one function container.", 100
+    )
+    aws_threads: Count = _setting(
+        "PLEXUS_AWS_THREADS", "Threads (and connections) for calls to AWS.", 16
+    )
+    lease_seconds: Positive = _setting(
+        "PLEXUS_LEASE_SECONDS",
+        "How long a claim holds unless renewed; it is renewed every third.",
+        60.0,
+    )
+    max_attempts: Count = _setting(
+        "PLEXUS_MAX_ATTEMPTS", "Attempts after which a job is FAILED.", 5
+    )
+    job_timeout: Positive = _setting(
+        "PLEXUS_JOB_TIMEOUT_SECONDS", "Longest time for one attempt at one job.", 280.0
+    )
+    deadline_margin: NotNegative = _setting(
+        "PLEXUS_DEADLINE_MARGIN_SECONDS",
+        "Time kept at the end of a Lambda invocation to give back what is unfinished.",
+        3.0,
+    )
+    retry_base: Positive = _setting(
+        "PLEXUS_RETRY_BASE_SECONDS",
+        "Upper bound of the first retry's delay; it doubles each time.",
+        2.0,
+    )
+    retry_max: Positive = _setting(
+        "PLEXUS_RETRY_MAX_SECONDS", "Upper bound of any retry's delay.", 600.0
+    )
+    max_item_bytes: Count = _setting(
+        "PLEXUS_MAX_ITEM_BYTES", "Largest item text that is read from S3.", 20_000_000
+    )
+
+    log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", "INFO")
+    metrics_namespace: str = _setting(
+        "PLEXUS_METRICS_NAMESPACE", "CloudWatch namespace of the metrics.", "PlexusScoring"
+    )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings; an empty variable counts as not set.
+
+        Raises:
+            ConfigurationError: names every malformed variable and what it should be.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for field, kind in _fields(cls):
+            text = environ.get(field.metadata["name"], "")
+            if not text:
+                continue
+            try:
+                values[field.name] = msgspec.convert(text, kind, strict=False)
+            except msgspec.ValidationError as error:
+                shown = "its value" if field.metadata["secret"] else repr(text)
+                problems.append(f"{field.metadata['name']}: {shown} does not fit: {error}")
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+        return cls(**values)
+
+    def require(self, *fields: str) -> None:
+        """Check that these fields are set.
+
+        Raises:
+            ConfigurationError: names the environment variables of all that are not.
+        """
+        missing = [
+            _BY_FIELD[field].metadata["name"] for field in fields if getattr(self, field) is None
+        ]
+        if missing:
+            raise ConfigurationError(
+                f"missing environment variable{'s' if len(missing) > 1 else ''}: {', '.join(missing)}"
+            )
+
+
+@dataclass(frozen=True)
+class SettingDoc:
+    """One row of the settings' documentation."""
+
+    name: str
+    type: str
+    default: str
+    doc: str
+    field: str
+    secret: bool
+
+
+def describe_settings() -> list[SettingDoc]:
+    """Return what ``docs/settings.md`` and ``plexus-scoring config check`` show."""
+    return [
+        SettingDoc(
+            name=field.metadata["name"],
+            type=_type_name(kind),
+            default="" if field.default is None else str(field.default),
+            doc=field.metadata["doc"],
+            field=field.name,
+            secret=field.metadata["secret"],
+        )
+        for field, kind in _fields(Settings)
+    ]
+
+
+def _fields(cls: type[Settings]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    hints = get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        yield field, hints[field.name]
+
+
+def _type_name(kind: Any) -> str:
+    schema = msgspec.json.schema(kind)
+    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    if "enum" in options[0]:
+        return " or ".join(f"`{value}`" for value in options[0]["enum"] if value is not None)
+    return str(options[0]["type"])
+
+
+_BY_FIELD = {field.name: field for field in dataclasses.fields(Settings)}
