@@ -1,0 +1,369 @@
+"""ScoringService: claim, load, reuse, score, attach, complete, respond, acknowledge.
+
+Each step leaves the stores such that a process may die after it and a redelivery ends the job rightly;
+``docs/state-machine.md`` has the table, and ``tests/unit/service/test_crashes.py`` kills it at every line of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
+from plexus_scoring.model.errors import (
+    AttemptsExhausted,
+    ErrorInfo,
+    LeaseLost,
+    NotFound,
+    ScoringError,
+    StoreUnavailable,
+    describe,
+    shorten,
+)
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import Busy, Claimed, Finished, Lease, Missing, NotDue, ScoringJob
+from plexus_scoring.model.messages import (
+    ScoringRequest,
+    ScoringResponse,
+    response_of_error,
+    response_of_result,
+)
+from plexus_scoring.model.result import AttachmentKeys, ScoreOutcome, ScoreResult, result_id_of
+from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.ports import (
+    AttachmentStore,
+    Catalog,
+    Checkpoints,
+    Clock,
+    JobStore,
+    Responder,
+    ScoreContext,
+    ScoringEngine,
+)
+from plexus_scoring.service.content import load_item
+from plexus_scoring.service.lease import HeldLease
+from plexus_scoring.service.policy import Policy
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.logs import JobScope, job_scope
+from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
+
+log = logging.getLogger(__name__)
+
+
+class ScoringService:
+    """The one path. It knows ports only; a transport gives it requests and maps its dispositions."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        catalog: Catalog,
+        attachments: AttachmentStore,
+        responder: Responder,
+        engine: ScoringEngine,
+        clock: Clock,
+        policy: Policy | None = None,
+        metrics: Metrics | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        """Put the parts together; `bootstrap` chooses them."""
+        self._jobs = jobs
+        self._catalog = catalog
+        self._attachments = attachments
+        self._responder = responder
+        self._engine = engine
+        self._clock = clock
+        self._policy = policy or Policy()
+        self._metrics: Metrics = metrics or NoMetrics()
+        self._checkpoints = checkpoints
+
+    async def handle(self, request: ScoringRequest, deadline: float | None = None) -> Disposition:
+        """Work on one request and say what is to become of its message.
+
+        Args:
+            request: The parsed message.
+            deadline: When the transport must have its answer (seconds since the epoch).
+
+        Raises:
+            asyncio.CancelledError: the process stops; the job was given back without costing an attempt.
+        """
+        with job_scope(
+            request_id=request.request_id, scoring_job_id=request.scoring_job_id
+        ) as scope:
+            if deadline is not None and deadline <= self._clock.now():
+                log.info("no time left to begin, the message goes back")
+                return Retry(0.0, counted=False)
+            try:
+                answer = await self._jobs.claim(
+                    request.scoring_job_id,
+                    lease_seconds=self._policy.lease_seconds,
+                    new=request.new,
+                )
+                match answer:
+                    case Claimed():
+                        return await self._work(request, answer, deadline, scope)
+                    case Finished():
+                        return await self._finished(request, answer)
+                    case Busy(retry_after=after) | NotDue(retry_after=after):
+                        self._count(names.OUTCOME_BUSY)
+                        log.info("job is %s; again in %.1f s", type(answer).__name__, after)
+                        return Retry(max(0.0, after), counted=False)
+                    case Missing():
+                        return await self._missing(request)
+            except StoreUnavailable as error:
+                self._count(names.OUTCOME_RETRIED)
+                log.warning("a store is unavailable, the message goes back: %s", error)
+                return Retry(
+                    self._policy.retry_delay(1, retry_after=error.retry_after), counted=False
+                )
+            except Exception:
+                # Not foreseen, and outside the attempt: the transport's own limit of deliveries ends it.
+                self._count(names.OUTCOME_RETRIED)
+                log.exception("unexpected error, the message goes back")
+                return Retry(self._policy.retry_delay(1))
+
+    async def handle_claimed(self, claimed: Claimed, deadline: float | None = None) -> Disposition:
+        """Work on a job that was claimed without a message (`JobStore.claim_oldest`)."""
+        job = claimed.job
+        request = ScoringRequest(scoring_job_id=job.id, request_id=job.request_id or job.id)
+        with job_scope(request_id=request.request_id, scoring_job_id=job.id) as scope:
+            try:
+                return await self._work(request, claimed, deadline, scope)
+            except StoreUnavailable as error:
+                log.warning("a store is unavailable, the job's lease will run out: %s", error)
+                return Retry(self._policy.lease_seconds, counted=False)
+
+    async def _work(
+        self, request: ScoringRequest, claimed: Claimed, deadline: float | None, scope: JobScope
+    ) -> Disposition:
+        """Steps 2 to 8 of a claimed job."""
+        job, lease = claimed.job, claimed.lease
+        scope.fields["attempt"] = job.attempt
+        started = self._clock.now()
+        log.info("claimed", extra={"scorecard": job.scorecard, "score": job.score})
+        if job.attempt > self._policy.max_attempts:
+            return await self._fail(request, job, lease, _exhausted(job))
+        limit = started + self._policy.job_timeout
+        limit = limit if deadline is None else min(limit, deadline)
+        try:
+            async with HeldLease(
+                self._jobs,
+                self._clock,
+                lease,
+                lease_seconds=self._policy.lease_seconds,
+                deadline=limit,
+            ):
+                result = await self._score(job, lease, limit, scope)
+        except asyncio.CancelledError:
+            # A stop is not the job's fault. Shielded: the cancellation must not end the giving back as well.
+            await asyncio.shield(self._give_back(lease))
+            raise
+        except LeaseLost as error:
+            return self._drop(error)
+        except Exception as error:  # noqa: BLE001  every error ends as a state of the job; `describe` keeps its class
+            return await self._unsuccessful(request, job, lease, error)
+        self._measure(result, started)
+        await self._respond(response_of_result(request, result))
+        self._count(names.OUTCOME_COMPLETED)
+        return Ack()
+
+    async def _score(
+        self, job: ScoringJob, lease: Lease, deadline: float, scope: JobScope
+    ) -> ScoreResult:
+        """Steps 2 to 6: load, reuse or score, attach, complete."""
+        item = await load_item(
+            job, self._catalog, self._attachments, max_bytes=self._policy.max_item_bytes
+        )
+        scorecard = await self._catalog.scorecard(job.scorecard, account=job.account)
+        result = await self._reusable(job, item, scorecard)
+        if result is None:
+            began = self._clock.now()
+            outcome = await self._engine.score(
+                ScoreContext(
+                    item=item,
+                    scorecard=scorecard,
+                    score=job.score,
+                    job_id=job.id,
+                    attempt=job.attempt,
+                    deadline=deadline,
+                    checkpoints=self._checkpoints,
+                )
+            )
+            self._metrics.observe(names.ENGINE_SECONDS, self._clock.now() - began)
+            log.info("scored", extra={"undetermined": outcome.undetermined})
+            keys = await self._attach(result_id_of(job.id), outcome, scope)
+            result = self._result(job, item, scorecard, outcome, keys)
+        await self._jobs.complete(lease, result)
+        return result
+
+    async def _reusable(
+        self, job: ScoringJob, item: Item, scorecard: Scorecard
+    ) -> ScoreResult | None:
+        if not self._policy.reuse_results:
+            return None
+        earlier = await self._jobs.find_result(
+            item_digest=item.digest(), score_version=scorecard.version, score=job.score
+        )
+        if earlier is None or earlier.job_id == job.id:
+            return None
+        log.info("reusing a stored result", extra={"score_result_id": earlier.id})
+        return msgspec.structs.replace(
+            earlier,
+            id=result_id_of(job.id),
+            job_id=job.id,
+            item_id=job.item_id,
+            account=job.account,
+            attempt=job.attempt,
+            created_at=self._clock.now(),
+            reused_from=earlier.reused_from or earlier.id,
+            # Nothing was spent on this job; the earlier result keeps what was.
+            cost=type(earlier.cost)(),
+            dependencies_cost=type(earlier.cost)(),
+        )
+
+    async def _attach(
+        self, result_id: str, outcome: ScoreOutcome, scope: JobScope
+    ) -> AttachmentKeys:
+        """Step 5: trace and log, at keys that a second attempt overwrites."""
+        writes = []
+        trace = log_key = None
+        if outcome.trace:
+            trace = f"scoreresults/{result_id}/trace.json"
+            writes.append((trace, msgspec.json.encode(outcome.trace), "application/json"))
+        text = scope.text()
+        if text:
+            log_key = f"scoreresults/{result_id}/log.txt"
+            body = text.encode("utf-8", "backslashreplace")
+            writes.append((log_key, body, "text/plain; charset=utf-8"))
+        await asyncio.gather(
+            *(self._attachments.put(key, body, content_type=kind) for key, body, kind in writes)
+        )
+        return AttachmentKeys(trace=trace, log=log_key)
+
+    def _result(
+        self,
+        job: ScoringJob,
+        item: Item,
+        scorecard: Scorecard,
+        outcome: ScoreOutcome,
+        keys: AttachmentKeys,
+    ) -> ScoreResult:
+        return ScoreResult(
+            id=result_id_of(job.id),
+            job_id=job.id,
+            scorecard=job.scorecard,
+            score=job.score,
+            value=outcome.value,
+            created_at=self._clock.now(),
+            item_id=item.id,
+            account=job.account,
+            explanation=outcome.explanation,
+            confidence=outcome.confidence,
+            cost=outcome.cost,
+            dependencies_cost=outcome.dependencies_cost,
+            undetermined=outcome.undetermined,
+            attempt=job.attempt,
+            score_version=scorecard.version,
+            item_digest=item.digest(),
+            attachments=keys,
+            metadata=outcome.metadata,
+        )
+
+    async def _unsuccessful(
+        self, request: ScoringRequest, job: ScoringJob, lease: Lease, error: Exception
+    ) -> Disposition:
+        """Give the job back if another attempt may help, else end it."""
+        info = describe(error)
+        foreseen = isinstance(error, ScoringError)
+        # The log shows where an unforeseen error came from; the job keeps its class and message.
+        log.warning("attempt failed: %s", info.message, exc_info=None if foreseen else error)
+        # Our own store being away says nothing about the job, so it costs the job nothing.
+        counted = not isinstance(error, StoreUnavailable)
+        if not info.retryable or (counted and job.attempt >= self._policy.max_attempts):
+            return await self._fail(request, job, lease, info)
+        asked = error.retry_after if isinstance(error, ScoringError) else None
+        delay = self._policy.retry_delay(job.attempt, retry_after=asked)
+        try:
+            await self._jobs.release(lease, delay=delay, counted=counted, error=info)
+        except LeaseLost as lost:
+            return self._drop(lost)
+        self._metrics.count(names.RETRIES, code=info.code)
+        self._count(names.OUTCOME_RETRIED)
+        return Retry(delay, counted=counted)
+
+    async def _fail(
+        self, request: ScoringRequest, job: ScoringJob, lease: Lease, info: ErrorInfo
+    ) -> Disposition:
+        """End the job as FAILED, tell the caller, and dead-letter the message if someone must look at it."""
+        if info.retryable:
+            tried = f"after {job.attempt} attempt{'s' if job.attempt > 1 else ''}: "
+            info = msgspec.structs.replace(
+                info, message=shorten(tried + info.message), retryable=False
+            )
+        try:
+            await self._jobs.fail(lease, info)
+        except LeaseLost as lost:
+            return self._drop(lost)
+        log.log(logging.ERROR if info.fault else logging.INFO, "failed: %s", info.message)
+        await self._respond(response_of_error(request, info))
+        self._count(names.OUTCOME_FAILED if info.fault else names.OUTCOME_SKIPPED)
+        return DeadLetter(info) if info.fault else Ack()
+
+    async def _finished(self, request: ScoringRequest, answer: Finished) -> Disposition:
+        """The job ended before this delivery: say the same again."""
+        self._count(names.OUTCOME_DUPLICATE)
+        log.info("already finished, responding again", extra={"status": answer.job.status.value})
+        if answer.result is not None:
+            await self._respond(response_of_result(request, answer.result))
+            return Ack()
+        info = answer.job.last_error or ErrorInfo(code="failed", message="the job FAILED")
+        await self._respond(response_of_error(request, info))
+        return DeadLetter(info) if info.fault else Ack()
+
+    async def _missing(self, request: ScoringRequest) -> Disposition:
+        info = NotFound(f"no scoring job with id {request.scoring_job_id}").info()
+        log.error("%s", info.message)
+        await self._respond(response_of_error(request, info))
+        self._count(names.OUTCOME_UNKNOWN)
+        return DeadLetter(info)
+
+    async def _respond(self, response: ScoringResponse) -> None:
+        await self._responder.respond(response)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await self._jobs.release(lease, delay=0.0, counted=False)
+        except (LeaseLost, StoreUnavailable) as error:
+            # The lease runs out by itself then; the next claimer pays the wait, nothing is lost.
+            log.warning("job not given back, its lease will run out: %s", error)
+
+    def _drop(self, lost: LeaseLost) -> Disposition:
+        """Another claimer has the job. Redelivery finds out how it ended there."""
+        log.warning("dropping the work: %s", lost)
+        self._metrics.count(names.LEASES_LOST)
+        self._count(names.OUTCOME_DROPPED)
+        return Retry(self._policy.retry_base, counted=False)
+
+    def _measure(self, result: ScoreResult, started: float) -> None:
+        self._metrics.observe(names.JOB_SECONDS, self._clock.now() - started)
+        spent = (result.cost, result.dependencies_cost)
+        if any(cost.llm_calls for cost in spent):
+            prompt = sum(cost.prompt_tokens for cost in spent)
+            completion = sum(cost.completion_tokens for cost in spent)
+            self._metrics.count(names.TOKENS, prompt, kind="prompt")
+            self._metrics.count(names.TOKENS, completion, kind="completion")
+            self._metrics.count(names.COST_USD, sum(cost.total_cost for cost in spent))
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.count(names.JOBS, outcome=outcome)
+
+
+def _exhausted(job: ScoringJob) -> ErrorInfo:
+    """What to say of a job whose every attempt ended without an answer."""
+    attempts = job.attempt - 1
+    text = f"{attempts} attempts ended without an answer, the last because its worker died or overslept"
+    if job.last_error is not None:
+        text += f"; before that: {job.last_error.message}"
+    return AttemptsExhausted(text).info()
