@@ -96,33 +96,36 @@ class ScoringService:
                 log.info("no time left to begin, the message goes back")
                 return Retry(0.0, counted=False)
             try:
-                answer = await self._jobs.claim(
-                    request.scoring_job_id,
-                    lease_seconds=self._policy.lease_seconds,
-                    new=request.new,
-                )
-                match answer:
-                    case Claimed():
-                        return await self._work(request, answer, deadline, scope)
-                    case Finished():
-                        return await self._finished(request, answer)
-                    case Busy(retry_after=after) | NotDue(retry_after=after):
-                        self._count(names.OUTCOME_BUSY)
-                        log.info("job is %s; again in %.1f s", type(answer).__name__, after)
-                        return Retry(max(0.0, after), counted=False)
-                    case Missing():
-                        return await self._missing(request)
+                return await self._claim_and_work(request, deadline, scope)
             except StoreUnavailable as error:
                 self._count(names.OUTCOME_RETRIED)
                 log.warning("a store is unavailable, the message goes back: %s", error)
-                return Retry(
-                    self._policy.retry_delay(1, retry_after=error.retry_after), counted=False
-                )
+                delay = self._policy.retry_delay(1, retry_after=error.retry_after)
+                return Retry(delay, counted=False)
             except Exception:
                 # Not foreseen, and outside the attempt: the transport's own limit of deliveries ends it.
                 self._count(names.OUTCOME_RETRIED)
                 log.exception("unexpected error, the message goes back")
                 return Retry(self._policy.retry_delay(1))
+
+    async def _claim_and_work(
+        self, request: ScoringRequest, deadline: float | None, scope: JobScope
+    ) -> Disposition:
+        """Step 1, and what follows from each of its answers."""
+        answer = await self._jobs.claim(
+            request.scoring_job_id, lease_seconds=self._policy.lease_seconds, new=request.new
+        )
+        match answer:
+            case Claimed():
+                return await self._work(request, answer, deadline, scope)
+            case Finished():
+                return await self._finished(request, answer)
+            case Busy(retry_after=after) | NotDue(retry_after=after):
+                self._count(names.OUTCOME_BUSY)
+                log.info("job is %s; again in %.1f s", type(answer).__name__, after)
+                return Retry(max(0.0, after), counted=False)
+            case Missing():
+                return await self._missing(request)
 
     async def handle_claimed(self, claimed: Claimed, deadline: float | None = None) -> Disposition:
         """Work on a job that was claimed without a message (`JobStore.claim_oldest`)."""
