@@ -1,0 +1,85 @@
+"""How stores write documents: JSON whose text every database takes.
+
+A lone surrogate (JSON can carry one, UTF-8 cannot) becomes U+FFFD. A NUL stays, as the six ASCII characters
+of its JSON escape. Numbers keep their JSON meaning, so no store's own number type rounds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, StoreUnavailable, shorten
+from plexus_scoring.model.messages import MAX_ID_CHARACTERS, well_formed
+
+T = TypeVar("T")
+
+# DynamoDB's key attributes and PostgreSQL's index entries end at 2 KB; two ids must fit into one.
+MAX_ID_BYTES = 1_024
+
+
+def encode(value: Any) -> bytes:
+    """Return `value` as JSON in UTF-8. Raises InvalidRequest for what JSON cannot say."""
+    try:
+        try:
+            return msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            return msgspec.json.encode(_clean(msgspec.to_builtins(value)))
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(
+            f"{type(value).__name__} cannot be stored as JSON: {shorten(str(error))}"
+        ) from error
+
+
+def decode(body: bytes | str, as_type: type[T]) -> T:
+    """Return a document as its type. Raises StoreUnavailable for one that another version wrote."""
+    try:
+        return msgspec.json.decode(body, type=as_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreUnavailable(
+            f"a stored {as_type.__name__} cannot be read: {shorten(str(error))}; "
+            "was it written by a newer version?"
+        ) from error
+
+
+def round_trip(value: T) -> T:
+    """Return `value` as it would come back from a database."""
+    return decode(encode(value), type(value))
+
+
+def check_id(value: str, what: str) -> str:
+    """Return `value` if every store can hold it as a key. Raises InvalidRequest."""
+    if not value:
+        raise InvalidRequest(f"{what} is empty")
+    if len(value) > MAX_ID_CHARACTERS:
+        raise InvalidRequest(f"{what} is longer than {MAX_ID_CHARACTERS} characters")
+    if "\0" in value or well_formed(value) != value:
+        raise InvalidRequest(f"{what} has characters that cannot be stored: {value!a}")
+    return value
+
+
+def memo_key(*, item_digest: str | None, score_version: str | None, score: str) -> str | None:
+    """Return the key under which a result is found again; None where it must not be."""
+    if item_digest is None or score_version is None:
+        return None
+    parts = msgspec.json.encode([ascii(part) for part in (item_digest, score_version, score)])
+    return hashlib.sha256(parts).hexdigest()
+
+
+def bounded(error: ErrorInfo | None) -> ErrorInfo | None:
+    """Return an error with a message of bounded length: it is stored beside the state."""
+    if error is None:
+        return None
+    return msgspec.structs.replace(error, message=well_formed(shorten(error.message)))
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    return value

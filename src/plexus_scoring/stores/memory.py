@@ -1,0 +1,295 @@
+"""Jobs, results, items and scorecards in this process: for tests, demos and one text at a time.
+
+Each method does its work without waiting, under one lock, so it may be shared by threads and loops.
+Documents are put through the same JSON as in the databases, so what comes back is what they would give.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import (
+    ClaimAnswer,
+    Claimed,
+    Finished,
+    JobPage,
+    JobStatus,
+    Lease,
+    Missing,
+    NewJob,
+    ScoringJob,
+)
+from plexus_scoring.model.result import ScoreResult
+from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.ports import Clock
+from plexus_scoring.stores import cursor as cursors
+from plexus_scoring.stores import select, transitions
+from plexus_scoring.stores.clock import SystemClock
+from plexus_scoring.stores.codec import check_id, memo_key, round_trip
+
+
+class MemoryJobStore:
+    """A `JobStore` that forgets everything when the process ends."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._jobs: dict[str, ScoringJob] = {}
+        self._results: dict[str, ScoreResult] = {}
+
+    async def create(self, job: NewJob) -> ScoringJob:
+        """Store a PENDING job, or return what is stored."""
+        with self._lock:
+            return transitions.public(self._created(job))
+
+    async def claim(
+        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
+    ) -> ClaimAnswer:
+        """Take the job if it may be taken."""
+        with self._lock:
+            now = self._clock.now()
+            job = self._jobs.get(job_id)
+            if job is None and new is not None:
+                if new.id != job_id:
+                    raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
+                job = self._created(new)
+            if job is None:
+                return Missing()
+            if not transitions.claimable(job, now=now):
+                return transitions.refusal(job, now=now) or Finished(
+                    transitions.public(job), self._results.get(job.result_id or "")
+                )
+            return self._claimed(job, lease_seconds)
+
+    async def claim_oldest(
+        self, *, account: str | None = None, lease_seconds: float
+    ) -> Claimed | None:
+        """Claim the PENDING, due job that was created first."""
+        with self._lock:
+            now = self._clock.now()
+            due = [
+                job
+                for job in self._jobs.values()
+                if job.status is JobStatus.PENDING
+                and job.not_before <= now
+                and account in (None, job.account)
+            ]
+            if not due:
+                return None
+            return self._claimed(min(due, key=lambda job: (job.created_at, job.id)), lease_seconds)
+
+    async def renew(self, lease: Lease, *, lease_seconds: float) -> Lease:
+        """Move the lease's end."""
+        with self._lock:
+            job = transitions.renewed(
+                self._held(lease), now=self._clock.now(), lease_seconds=lease_seconds
+            )
+            self._jobs[job.id] = job
+            return transitions.lease_of(job)
+
+    async def complete(self, lease: Lease, result: ScoreResult) -> None:
+        """Store the result and COMPLETED."""
+        transitions.check_result(lease, result)
+        stored = round_trip(result)
+        with self._lock:
+            job = self._jobs.get(lease.job_id)
+            if (
+                transitions.ended_by(job, lease, JobStatus.COMPLETED)
+                and self._results[result.id] == stored
+            ):
+                return
+            self._jobs[lease.job_id] = transitions.completed(
+                self._held(lease), result, now=self._clock.now()
+            )
+            self._results[result.id] = stored
+
+    async def release(
+        self, lease: Lease, *, delay: float, counted: bool, error: ErrorInfo | None = None
+    ) -> None:
+        """Give the job back."""
+        with self._lock:
+            if transitions.ended_by(self._jobs.get(lease.job_id), lease, JobStatus.PENDING):
+                return
+            self._jobs[lease.job_id] = transitions.released(
+                self._held(lease), now=self._clock.now(), delay=delay, counted=counted, error=error
+            )
+
+    async def fail(self, lease: Lease, error: ErrorInfo) -> None:
+        """End the job as FAILED."""
+        with self._lock:
+            if transitions.ended_by(self._jobs.get(lease.job_id), lease, JobStatus.FAILED):
+                return
+            self._jobs[lease.job_id] = transitions.failed(
+                self._held(lease), error, now=self._clock.now()
+            )
+
+    async def redrive(self, job_id: str) -> ScoringJob:
+        """Make a FAILED job PENDING."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                raise NotFound(f"job {job_id} does not exist")
+            self._jobs[job_id] = job = transitions.redriven(job, now=self._clock.now())
+            return job
+
+    async def get(self, job_id: str) -> ScoringJob | None:
+        """Return the job, or None."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            return None if job is None else transitions.public(job)
+
+    async def result(self, result_id: str) -> ScoreResult | None:
+        """Return a result, or None."""
+        with self._lock:
+            return self._results.get(result_id)
+
+    async def list_jobs(
+        self,
+        status: JobStatus,
+        *,
+        account: str = "default",
+        limit: int = 50,
+        cursor: str | None = None,
+        oldest_first: bool = True,
+    ) -> JobPage:
+        """Return one page of an account's jobs of that status."""
+        listing = cursors.listing_of(status, account, oldest_first=oldest_first)
+        after = cursors.read(cursor, listing) if cursor is not None else None
+        with self._lock:
+            jobs = sorted(
+                (
+                    job
+                    for job in self._jobs.values()
+                    if job.status is status and job.account == account
+                ),
+                key=lambda job: (job.updated_at, job.id),
+                reverse=not oldest_first,
+            )
+        if after is not None:
+            place = (after.updated_at, after.job_id)
+            jobs = [
+                job
+                for job in jobs
+                if (
+                    (job.updated_at, job.id) > place
+                    if oldest_first
+                    else (job.updated_at, job.id) < place
+                )
+            ]
+        page = jobs[:limit]
+        more = len(jobs) > limit
+        return JobPage(
+            tuple(map(transitions.public, page)),
+            cursors.write(listing, page[-1].updated_at, page[-1].id) if more and page else None,
+        )
+
+    async def list_stranded(
+        self, *, pending_older_than: float, limit: int = 100, account: str | None = None
+    ) -> tuple[ScoringJob, ...]:
+        """Return jobs that nobody seems to be coming for, oldest first."""
+        with self._lock:
+            now = self._clock.now()
+            jobs = [
+                job
+                for job in self._jobs.values()
+                if account in (None, job.account)
+                and transitions.stranded(job, now=now, pending_older_than=pending_older_than)
+            ]
+        jobs.sort(key=lambda job: (job.created_at, job.id))
+        return tuple(map(transitions.public, jobs[:limit]))
+
+    async def find_result(
+        self, *, item_digest: str, score_version: str, score: str
+    ) -> ScoreResult | None:
+        """Return the newest stored result of the same content, score and version."""
+        wanted = memo_key(item_digest=item_digest, score_version=score_version, score=score)
+        with self._lock:
+            found = [
+                result
+                for result in self._results.values()
+                if wanted
+                == memo_key(
+                    item_digest=result.item_digest,
+                    score_version=result.score_version,
+                    score=result.score,
+                )
+            ]
+        return max(found, key=lambda result: result.created_at, default=None)
+
+    async def check(self) -> None:
+        """Return: this process is there."""
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+    def _created(self, new: NewJob) -> ScoringJob:
+        stored = self._jobs.get(new.id)
+        if stored is None:
+            stored = round_trip(transitions.created(new, now=self._clock.now()))
+            self._jobs[new.id] = stored
+        return stored
+
+    def _claimed(self, job: ScoringJob, lease_seconds: float) -> Claimed:
+        taken = transitions.claimed(
+            job,
+            now=self._clock.now(),
+            token=transitions.new_token(),
+            lease_seconds=lease_seconds,
+        )
+        self._jobs[job.id] = taken
+        return Claimed(taken, transitions.lease_of(taken))
+
+    def _held(self, lease: Lease) -> ScoringJob:
+        job = self._jobs.get(lease.job_id)
+        if job is None or not transitions.holds(job, lease):
+            raise transitions.lost(job, lease)
+        return job
+
+
+class MemoryCatalog:
+    """A `Catalog` that forgets everything when the process ends."""
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[str, str | None], Item] = {}
+        self._scorecards: dict[tuple[str, str | None], Scorecard] = {}
+
+    async def item(self, item_id: str, *, account: str | None = None) -> Item:
+        """Return the item."""
+        found = [item for (key, _), item in self._items.items() if key == item_id]
+        return select.one_item(found, item_id, account)
+
+    async def scorecard(self, reference: str, *, account: str | None = None) -> Scorecard:
+        """Return the newest version."""
+        return select.one_scorecard(list(self._scorecards.values()), reference, account)
+
+    async def put_item(self, item: Item) -> None:
+        """Store or replace an item."""
+        check_id(item.id, "the item's id")
+        self._items[item.id, item.account_id] = round_trip(item)
+
+    async def put_scorecard(self, scorecard: Scorecard) -> None:
+        """Store a scorecard and make it the newest."""
+        check_id(scorecard.id, "the scorecard's id")
+        key = (scorecard.id, scorecard.account_id)
+        self._scorecards.pop(key, None)
+        self._scorecards[key] = round_trip(scorecard)
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+class MemoryCheckpoints:
+    """`Checkpoints` that are forgotten when the process ends."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, bytes]] = {}
+
+    async def load(self, job_id: str) -> dict[str, bytes]:
+        """Return all of a job's checkpoints."""
+        return dict(self._values.get(job_id, {}))
+
+    async def save(self, job_id: str, name: str, value: bytes) -> None:
+        """Store one."""
+        self._values.setdefault(job_id, {})[name] = value
