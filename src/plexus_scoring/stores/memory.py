@@ -42,7 +42,7 @@ class MemoryJobStore:
     async def create(self, job: NewJob) -> ScoringJob:
         """Store a PENDING job, or return what is stored."""
         with self._lock:
-            return transitions.public(self._created(job))
+            return transitions.public(self._created(job, self._clock.now()))
 
     async def claim(
         self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
@@ -54,14 +54,14 @@ class MemoryJobStore:
             if job is None and new is not None:
                 if new.id != job_id:
                     raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
-                job = self._created(new)
+                job = self._created(new, now)
             if job is None:
                 return Missing()
             if not transitions.claimable(job, now=now):
                 return transitions.refusal(job, now=now) or Finished(
                     transitions.public(job), self._results.get(job.result_id or "")
                 )
-            return self._claimed(job, lease_seconds)
+            return self._claimed(job, now, lease_seconds)
 
     async def claim_oldest(
         self, *, account: str | None = None, lease_seconds: float
@@ -78,7 +78,9 @@ class MemoryJobStore:
             ]
             if not due:
                 return None
-            return self._claimed(min(due, key=lambda job: (job.created_at, job.id)), lease_seconds)
+            return self._claimed(
+                min(due, key=lambda job: (job.created_at, job.id)), now, lease_seconds
+            )
 
     async def renew(self, lease: Lease, *, lease_seconds: float) -> Lease:
         """Move the lease's end."""
@@ -224,17 +226,17 @@ class MemoryJobStore:
     async def aclose(self) -> None:
         """Close nothing."""
 
-    def _created(self, new: NewJob) -> ScoringJob:
+    def _created(self, new: NewJob, now: float) -> ScoringJob:
         stored = self._jobs.get(new.id)
         if stored is None:
-            stored = round_trip(transitions.created(new, now=self._clock.now()))
+            stored = round_trip(transitions.created(new, now=now))
             self._jobs[new.id] = stored
         return stored
 
-    def _claimed(self, job: ScoringJob, lease_seconds: float) -> Claimed:
+    def _claimed(self, job: ScoringJob, now: float, lease_seconds: float) -> Claimed:
         taken = transitions.claimed(
             job,
-            now=self._clock.now(),
+            now=now,
             token=transitions.new_token(),
             lease_seconds=lease_seconds,
         )

@@ -41,7 +41,6 @@ def created(new: NewJob, *, now: float) -> ScoringJob:
         item=new.item,
         account=new.account,
         metadata=new.metadata,
-        not_before=now,
     )
 
 
@@ -128,11 +127,16 @@ def released(
         job,
         status=JobStatus.PENDING,
         attempt=job.attempt if counted else job.attempt - 1,
-        not_before=now + delay,
+        not_before=due_after(delay, now=now),
         last_error=bounded(error) or job.last_error,
         updated_at=now,
         lease_expires_at=None,
     )
+
+
+def due_after(delay: float, *, now: float) -> float:
+    """Return `not_before`; 0 for a job due at once, also for a machine whose clock is behind ours."""
+    return now + delay if delay > 0 else 0.0
 
 
 def failed(job: ScoringJob, error: ErrorInfo, *, now: float) -> ScoringJob:
@@ -155,7 +159,7 @@ def redriven(job: ScoringJob, *, now: float) -> ScoringJob:
         job,
         status=JobStatus.PENDING,
         attempt=0,
-        not_before=now,
+        not_before=0.0,
         updated_at=now,
         completed_at=None,
         lease_token=None,
