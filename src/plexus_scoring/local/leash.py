@@ -1,0 +1,70 @@
+"""Kills the processes we started if we die without stopping them, however we die.
+
+One small watcher process reads a pipe from us. Each line is ``+GROUP`` or ``-GROUP``; at end of file,
+which the kernel sends even after SIGKILL, it kills the process groups that are left. This works on every
+POSIX system and, unlike Linux's parent-death signal, from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+
+
+class _Leash:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def hold(self, group: int) -> None:
+        """Kill this process group when we are gone."""
+        self._send(f"+{group}\n")
+
+    def release(self, group: int) -> None:
+        """Forget a process group that has ended."""
+        self._send(f"-{group}\n")
+
+    def _send(self, line: str) -> None:
+        with self._lock:
+            watcher = self._watcher
+            if watcher is None or watcher.poll() is not None:
+                watcher = self._watcher = subprocess.Popen(  # noqa: S603 - our own file
+                    [sys.executable, "-I", "-S", __file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C in the terminal is for us, not for the watcher
+                )
+            if watcher.stdin is not None:
+                watcher.stdin.write(line.encode())
+                watcher.stdin.flush()
+
+
+leash = _Leash()
+
+
+def kill_group(group: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process group, which may be gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _watch(lines: Iterable[str]) -> None:
+    groups: set[int] = set()
+    for line in lines:
+        group = int(line[1:])
+        if line.startswith("+"):
+            groups.add(group)
+        else:
+            groups.discard(group)
+    for group in groups:
+        kill_group(group)
+
+
+if __name__ == "__main__":
+    _watch(sys.stdin)

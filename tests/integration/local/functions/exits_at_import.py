@@ -1,0 +1,5 @@
+"""Ends before the runtime client asks for an event."""
+
+import os
+
+os._exit(3)
