@@ -1,0 +1,341 @@
+"""Bounds on what a scorecard's templates and Python may use: steps, time, size of values, memory.
+
+Templates and restricted Python run inside the process, so what could run away is guarded where it happens:
+every loop pass and call is a step of a `Meter`, and the few operations whose result can be far larger than
+their operands (repetition, power, padding, formatting, joining) check the result's size before they work.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from decimal import Decimal
+from typing import Any, Final
+
+MAX_ELEMENTS: Final = 8_000_000
+"""Longest text, list or range that an operation may make, in characters or elements."""
+
+MAX_BITS: Final = 1_000_000
+"""Largest integer that an operation may make."""
+
+_CLOCK_EVERY: Final = 64
+_MEMORY_EVERY: Final = 16 * 1024 * 1024
+_MEMORY_STEPS: Final = 16_384
+_WIDTH = re.compile(r"\d{6,}|\*")
+_SIZED: Final = (str, bytes, list, tuple)
+_CONTAINERS: Final = (list, tuple, dict, set, frozenset)
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Stopped(BaseException):
+    """The run went over a bound. The caller turns it into `BudgetExceeded`.
+
+    No `Exception`: the code that is stopped must not be able to catch it.
+    """
+
+
+class Meter:
+    """Counts one run's steps, and stops the run at its bounds.
+
+    Args:
+        steps: Loop passes and calls allowed.
+        seconds: Time allowed from now, by the monotonic clock.
+        memory: Bytes by which the process may grow meanwhile (Linux; elsewhere only values' sizes are bounded).
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_grown",
+        "_memory",
+        "_resident",
+        "_seconds",
+        "_steps",
+        "_until_clock",
+        "steps",
+    )
+
+    def __init__(self, *, steps: int, seconds: float, memory: int) -> None:
+        self._steps = steps
+        self._seconds = seconds
+        self._memory = memory
+        self._deadline = time.monotonic() + seconds
+        self._resident: int | None = None
+        self._grown = 0
+        self._until_clock = _CLOCK_EVERY
+        self.steps = 0
+
+    def step(self) -> None:
+        """Count one loop pass or call."""
+        self._until_clock -= 1
+        if self._until_clock <= 0:
+            self._look(_CLOCK_EVERY)
+
+    def grow(self, size: int) -> None:
+        """Count a value of `size` bytes that an operation is about to make."""
+        self._grown += size
+        if self._grown >= _MEMORY_EVERY:
+            self._grown = 0
+            self._check_memory()
+            self._look(0)
+
+    def _look(self, steps: int) -> None:
+        self._until_clock = _CLOCK_EVERY
+        self.steps += steps
+        if self.steps > self._steps:
+            raise Stopped(f"more than {self._steps:,} loop passes and calls")
+        if time.monotonic() > self._deadline:
+            raise Stopped(f"longer than {self._seconds:g} s")
+        if self.steps % _MEMORY_STEPS == 0:
+            self._check_memory()
+
+    def _check_memory(self) -> None:
+        now = resident_bytes()
+        if self._resident is None:
+            self._resident = now
+        elif now - self._resident > self._memory:
+            raise Stopped(f"more than {self._memory // 1024 // 1024} MiB of memory")
+
+
+METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+"""The running template's or function's meter."""
+
+
+def resident_bytes() -> int:
+    """Return the process's resident memory, or 0 where the system does not tell cheaply."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123 - Path doubles the cost
+            return int(file.read(128).split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def step() -> None:
+    """Count a step of the running meter."""
+    meter = METER.get()
+    if meter is not None:
+        meter.step()
+
+
+def metered(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield the items, each a step."""
+    meter = METER.get()
+    if meter is None:
+        yield from items
+        return
+    for item in items:
+        meter.step()
+        yield item
+
+
+def check_size(size: int, what: str) -> None:
+    """Stop the run if a value of `size` characters or elements is too large; count it otherwise."""
+    if size > MAX_ELEMENTS:
+        raise Stopped(
+            f"{what} would make {size:,} characters or elements (at most {MAX_ELEMENTS:,})"
+        )
+    meter = METER.get()
+    if meter is not None:
+        meter.grow(size)
+
+
+def check_bits(bits: int, what: str) -> None:
+    """Stop the run if an integer of `bits` bits is too large."""
+    if bits > MAX_BITS:
+        raise Stopped(f"{what} would make an integer of {bits:,} bits (at most {MAX_BITS:,})")
+
+
+def add(left: Any, right: Any) -> Any:
+    """Return ``left + right``."""
+    if isinstance(left, _SIZED) and isinstance(right, _SIZED):
+        check_size(len(left) + len(right), "an addition")
+    return left + right
+
+
+def multiply(left: Any, right: Any) -> Any:
+    """Return ``left * right``."""
+    if isinstance(left, int):
+        left, right = right, left
+        swapped = True
+    else:
+        swapped = False
+    if isinstance(right, int):
+        if isinstance(left, _SIZED):
+            check_size(len(left) * max(right, 0), "a repetition")
+        elif isinstance(left, int):
+            check_bits(left.bit_length() + right.bit_length(), "a multiplication")
+    return right * left if swapped else left * right
+
+
+def power(base: Any, exponent: Any, modulus: Any = None) -> Any:
+    """Return ``base ** exponent``, or `pow` with a modulus."""
+    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
+        check_bits(
+            base.bit_length() * exponent if modulus is None else base.bit_length(), "a power"
+        )
+    return base**exponent if modulus is None else pow(base, exponent, modulus)
+
+
+def shift_left(value: Any, count: Any) -> Any:
+    """Return ``value << count``."""
+    if isinstance(value, int) and isinstance(count, int) and count > 0:
+        check_bits(value.bit_length() + count, "a shift")
+    return value << count
+
+
+def modulo(left: Any, right: Any) -> Any:
+    """Return ``left % right``; for a text, the old formatting."""
+    if isinstance(left, (str, bytes)):
+        form = left if isinstance(left, str) else left.decode("latin-1")
+        if _WIDTH.search(form):
+            raise Stopped(
+                "a % format asks for a width of more than 5 digits, or takes it from an argument"
+            )
+        check_structure(right)
+        if isinstance(right, Mapping):
+            longest = max((text_size(value) for value in right.values()), default=0)
+            check_size(len(form) + form.count("%") * longest, "a % format")
+        else:
+            values = right if isinstance(right, tuple) else (right,)
+            check_size(len(form) + sum(text_size(value) for value in values), "a % format")
+    return left % right
+
+
+OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "+": add,
+    "*": multiply,
+    "**": power,
+    "%": modulo,
+    "<<": shift_left,
+    "-": operator.sub,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+}
+
+
+def text_size(value: Any) -> int:
+    """Return the length of a text, 0 for anything else."""
+    return len(value) if isinstance(value, (str, bytes)) else 0
+
+
+def check_structure(value: Any) -> None:
+    """Stop the run if writing out a container would take more than `MAX_ELEMENTS` characters.
+
+    A list that holds itself twice, forty times over, is small in memory and endless as text.
+    """
+    if not isinstance(value, _CONTAINERS):
+        return
+    room = MAX_ELEMENTS
+    stack: list[Any] = [value]
+    path_guard = 0
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, _CONTAINERS):
+            stack.extend(item)
+        else:
+            room -= text_size(item)
+        room -= 1
+        path_guard += 1
+        if room < 0 or path_guard > MAX_ELEMENTS // 8:
+            raise Stopped("a nested value is too large to be written as text or compared")
+
+
+def to_text(value: Any = "", *rest: Any) -> str:
+    """Return ``str(value)``."""
+    check_structure(value)
+    return str(value, *rest)
+
+
+def format_value(value: Any, spec: str = "") -> str:
+    """Return ``format(value, spec)``."""
+    if spec and (_WIDTH.search(spec) or len(spec) > 64):  # noqa: PLR2004 - no real format is as long
+        raise Stopped("a format asks for a width of more than 5 digits")
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > MAX_ELEMENTS:
+        raise Stopped("a decimal number is too large to be written as text")
+    check_structure(value)
+    return format(value, spec)
+
+
+def join(separator: Any, items: Iterable[Any]) -> Any:
+    """Return ``separator.join(items)``."""
+    parts = items if isinstance(items, (list, tuple)) else list(items)
+    total = sum(text_size(part) for part in parts) + len(separator) * max(len(parts) - 1, 0)
+    check_size(total, "a join")
+    return separator.join(parts)
+
+
+def replace(text: Any, old: Any, new: Any, count: Any = -1) -> Any:
+    """Return ``text.replace(old, new, count)``."""
+    if isinstance(old, (str, bytes)) and isinstance(new, (str, bytes)) and len(new) > len(old):
+        found = text.count(old) if isinstance(old, type(text)) else 0
+        if isinstance(count, int) and count >= 0:
+            found = min(found, count)
+        check_size(len(text) + found * (len(new) - len(old)), "a replacement")
+    return text.replace(old, new, count)
+
+
+def pad(name: str, text: Any, width: Any, *fill: Any) -> Any:
+    """Return ``text.center(width)`` or one of its like."""
+    if isinstance(width, int):
+        check_size(width, f"{name}()")
+    return getattr(text, name)(width, *fill)
+
+
+def expandtabs(text: Any, tabsize: Any = 8) -> Any:
+    """Return ``text.expandtabs(tabsize)``."""
+    if isinstance(tabsize, int):
+        check_size(len(text) + len(text) * max(tabsize, 0), "expandtabs()")
+    return text.expandtabs(tabsize)
+
+
+def translate(text: Any, table: Any) -> Any:
+    """Return ``text.translate(table)``."""
+    if isinstance(table, dict):
+        check_size(
+            len(text) * max((text_size(value) for value in table.values()), default=1),
+            "translate()",
+        )
+    return text.translate(table)
+
+
+def bounded_range(*parts: Any) -> range:
+    """Return ``range(*parts)`` if it is not too long."""
+    made = range(*parts)
+    if len(made) > MAX_ELEMENTS:
+        raise Stopped(f"a range of {len(made):,} (at most {MAX_ELEMENTS:,})")
+    return made
+
+
+def _pad(name: str) -> Callable[..., Any]:
+    def padded(text: Any, width: Any, *fill: Any) -> Any:
+        return pad(name, text, width, *fill)
+
+    return padded
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise Stopped(f"{name}() is not available here")
+
+    return refused
+
+
+TEXT_METHODS: Final[Mapping[str, Callable[..., Any]]] = {
+    "join": join,
+    "replace": replace,
+    "expandtabs": expandtabs,
+    "translate": translate,
+    **{name: _pad(name) for name in ("center", "ljust", "rjust", "zfill")},
+}
+"""Methods of str and bytes whose result can be far larger than the text, bounded. They take the text first."""
+
+NUMBER_METHODS: Final = {
+    "to_bytes": _refused("to_bytes"),
+    "as_integer_ratio": _refused("as_integer_ratio"),
+}
