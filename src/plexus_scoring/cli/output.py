@@ -1,0 +1,97 @@
+"""What commands print: JSON alone on stdout, or text for a person; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from plexus_scoring.model.errors import ErrorInfo
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Format(StrEnum):
+    """Who reads the output."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="json prints one JSON document on stdout, and only that.")
+]
+
+
+def print_json(value: Any) -> None:
+    """Write `value` (plain values, msgspec structs, dataclasses) as one JSON document."""
+    try:
+        body = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8 form, but JSON's own escape can carry it.
+        body = json.dumps(msgspec.to_builtins(value), indent=2).encode()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return rich's console; its import costs 40 ms, so JSON output never asks for it."""
+    from rich.console import Console  # noqa: PLC0415  see above
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+) -> None:
+    """Print rows of plain text (nothing in them is taken for markup)."""
+    from rich import box  # noqa: PLC0415  see `console`
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+    console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one pair a line; pairs without a value are left out."""
+    from rich.table import Table  # noqa: PLC0415  see `console`
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        if value is not None and value != "":
+            table.add_row(name, value if isinstance(value, Text) else Text(_cell(value)))
+    console().print(table)
+
+
+def print_error(info: ErrorInfo) -> None:
+    """Write an error to stderr, one line, without decoration: editors parse `file:line:column: …`."""
+    line = f"{info.message}\n".encode("utf-8", "backslashreplace")
+    sys.stderr.flush()
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
+
+
+def error_body(info: ErrorInfo) -> dict[str, str]:
+    """Return an error as it stands in every JSON output."""
+    return {"code": info.code, "message": info.message}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).encode("utf-8", "backslashreplace").decode()
