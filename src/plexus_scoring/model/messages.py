@@ -155,7 +155,10 @@ def decode_json(body: str | bytes) -> Any:
         InvalidRequest: not UTF-8, not JSON, or nested too deeply to be read.
     """
     try:
-        return json.loads(body)
+        value = json.loads(body)
+        text = body if isinstance(body, str) else body.decode("utf-8", "replace")
+        # Only an escape can smuggle a lone surrogate in; the walk over every string is for such bodies alone.
+        return _well_formed_value(value) if "\\ud" in text.lower() else value
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the message is not UTF-8 text (byte {error.start})") from error
     except json.JSONDecodeError as error:
@@ -216,7 +219,7 @@ def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -
     if item.text is not None or item.s3 is not None:
         inline = Item(
             id=item_id or request_id,
-            text=None if item.text is None else well_formed(item.text),
+            text=item.text if item.text is None else well_formed(item.text),
             metadata=item.metadata or {},
             external_id=item.external_id,
             s3=ObjectRef(item.s3.bucket, item.s3.key) if item.s3 else None,
@@ -254,6 +257,16 @@ def encode_request(job: ScoringJob | NewJob, *, traceparent: str | None = None) 
 def well_formed(text: str) -> str:
     """Return `text` with lone surrogates replaced by U+FFFD: JSON can carry them, UTF-8 stores cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _well_formed_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_well_formed_value(part) for part in value]
+    if isinstance(value, dict):
+        return {well_formed(key): _well_formed_value(part) for key, part in value.items()}
+    return value
 
 
 def _identifier(value: str | None, name: str) -> str:

@@ -127,16 +127,26 @@ class ScoringService:
             case Missing():
                 return await self._missing(request)
 
-    async def handle_claimed(self, claimed: Claimed, deadline: float | None = None) -> Disposition:
-        """Work on a job that was claimed without a message (`JobStore.claim_oldest`)."""
+    async def handle_oldest(
+        self, *, account: str | None = None, deadline: float | None = None
+    ) -> tuple[str, Disposition] | None:
+        """Claim the oldest due PENDING job and work on it, without a message.
+
+        Returns:
+            The job's id and the disposition, which says how the job ended; None if no job is due.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        claimed = await self._jobs.claim_oldest(
+            account=account, lease_seconds=self._policy.lease_seconds
+        )
+        if claimed is None:
+            return None
         job = claimed.job
         request = ScoringRequest(scoring_job_id=job.id, request_id=job.request_id or job.id)
         with job_scope(request_id=request.request_id, scoring_job_id=job.id) as scope:
-            try:
-                return await self._work(request, claimed, deadline, scope)
-            except StoreUnavailable as error:
-                log.warning("a store is unavailable, the job's lease will run out: %s", error)
-                return Retry(self._policy.lease_seconds, counted=False)
+            return job.id, await self._work(request, claimed, deadline, scope)
 
     async def _work(
         self, request: ScoringRequest, claimed: Claimed, deadline: float | None, scope: JobScope

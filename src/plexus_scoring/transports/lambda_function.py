@@ -1,0 +1,221 @@
+"""Works on whatever invoked the scoring function.
+
+An exception would fail a whole batch and an empty failure list would mean success, so every record gets its own
+answer, and whatever is not surely done is reported (AWS, "Implementing partial batch responses").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from plexus_scoring.aws import Aws, translate
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
+from plexus_scoring.model.messages import ScoringRequest
+from plexus_scoring.ports import Clock
+from plexus_scoring.transports.lambda_events import (
+    Poll,
+    SqsMessage,
+    Work,
+    encode_work,
+    read_event,
+)
+from plexus_scoring.transports.sqs import change_visibility, string_attributes
+from plexus_scoring.transports.sqs_messages import SqsMessages, summary
+
+log = logging.getLogger(__name__)
+
+MAX_DELAY = 900
+"""SQS's longest delay of a new message, in seconds."""
+
+
+class OldestJob(Protocol):
+    """The service's way to work without a message."""
+
+    async def __call__(
+        self, *, account: str | None = None, deadline: float | None = None
+    ) -> tuple[str, Disposition] | None:
+        """Claim and work on the oldest due job."""
+        ...
+
+
+class RetryLater(RuntimeError):
+    """Work that no queue stands behind must be repeated by whoever invoked the function."""
+
+
+class ScoringFunction:
+    """What the scoring function does, apart from being a Lambda function."""
+
+    def __init__(
+        self,
+        *,
+        messages: SqsMessages,
+        handle_oldest: OldestJob,
+        aws: Aws,
+        clock: Clock,
+        request_queue_url: str | None,
+        account: str = "default",
+        concurrency: int = 100,
+        margin: float = 3.0,
+    ) -> None:
+        """Put the parts together; `margin` seconds of an invocation are kept for giving back."""
+        self._messages = messages
+        self._handle_oldest = handle_oldest
+        self._aws = aws
+        self._clock = clock
+        self._request_queue_url = request_queue_url
+        self._account = account
+        self._concurrency = concurrency
+        self._margin = margin
+
+    async def run(self, event: object, *, remaining: float) -> dict[str, Any]:
+        """Work on an event.
+
+        Args:
+            event: What Lambda was invoked with.
+            remaining: Seconds until Lambda ends the invocation; 0 is no time, not no limit.
+
+        Returns:
+            The partial batch response for SQS records, else a summary of what was done.
+
+        Raises:
+            InvalidRequest: the event is none that we know.
+            RetryLater: work without a queue behind it must be repeated.
+        """
+        ends = self._clock.now() + remaining
+        deadline = ends - self._margin
+        work = read_event(event)
+        if isinstance(work, Poll):
+            return await self._poll(deadline)
+        if isinstance(work, SqsMessage):
+            return await self._settled([work], deadline)
+        records = [part for part in work if isinstance(part, SqsMessage)]
+        if records:
+            return await self._batch(records, deadline, cut=ends - self._margin / 2)
+        return await self._direct(
+            [part for part in work if not isinstance(part, SqsMessage)], deadline
+        )
+
+    async def _batch(
+        self, messages: list[SqsMessage], deadline: float, *, cut: float
+    ) -> dict[str, Any]:
+        """Work on the records of an event source mapping, up to the bound at once."""
+        answers: dict[str, Ack | Retry] = {}
+        lanes = iter(_lanes(messages))
+
+        async def work_on_lanes() -> None:
+            for lane in lanes:
+                for message in lane:
+                    answer = await self._messages.work_on(message, deadline)
+                    answers[message.message_id] = answer
+                    if isinstance(answer, Retry):
+                        break  # what follows in a FIFO group must not overtake it
+
+        count = min(self._concurrency, len(messages))
+        workers = [asyncio.create_task(work_on_lanes()) for _ in range(count)]
+        finished, late = await asyncio.wait(workers, timeout=max(0.0, cut - self._clock.now()))
+        for task in late:
+            # The service gives each job back as it is cancelled; what it cannot, the lease's end does.
+            task.cancel()
+        if late:
+            log.warning("out of time: unfinished records go back to the queue")
+            await asyncio.wait(late, timeout=self._margin / 4)
+        for task in finished:
+            if (error := task.exception()) is not None:
+                log.error("a record ended unforeseen; it goes back", exc_info=error)
+        return await self._report(messages, answers)
+
+    async def _report(
+        self, messages: list[SqsMessage], answers: dict[str, Ack | Retry]
+    ) -> dict[str, Any]:
+        """Set when the unfinished come back, and name them."""
+        open_ = [m for m in messages if not isinstance(answers.get(m.message_id), Ack)]
+        waits = [
+            (message.receipt_handle, answer.after)
+            for message in open_
+            if isinstance(answer := answers.get(message.message_id), Retry)
+        ]
+        if waits and self._request_queue_url is not None:
+            await change_visibility(self._aws, self._request_queue_url, waits)
+        return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m in open_]}
+
+    async def _poll(self, deadline: float) -> dict[str, Any]:
+        """The empty event: one message, or with no queue set the oldest PENDING job."""
+        if self._request_queue_url is None:
+            done = await self._handle_oldest(account=self._account, deadline=deadline)
+            return summary([done] if done else [])
+        url = self._request_queue_url
+        try:
+            answer = await self._aws.call(
+                self._aws.sqs.receive_message,
+                QueueUrl=url,
+                MaxNumberOfMessages=1,
+                WaitTimeSeconds=1,
+                MessageAttributeNames=["All"],
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, f"queue {url}") from error
+        received = [
+            SqsMessage(
+                message_id=message["MessageId"],
+                receipt_handle=message["ReceiptHandle"],
+                body=message["Body"],
+                queue=url,
+                attributes=string_attributes(message.get("MessageAttributes", {})),
+            )
+            for message in answer.get("Messages", [])
+        ]
+        return await self._settled(received, deadline)
+
+    async def _settled(self, messages: list[SqsMessage], deadline: float) -> dict[str, Any]:
+        """Work on messages that no event source mapping will delete for us."""
+        done: list[tuple[str, Disposition]] = []
+        for message in messages:
+            answer = await self._messages.work_on(message, deadline)
+            await self._messages.settle(message, answer)
+            done.append((message.message_id, answer))
+        return summary(done)
+
+    async def _direct(self, work: list[Work], deadline: float) -> dict[str, Any]:
+        """Work that came without a queue: a direct invocation, S3, SNS or EventBridge."""
+        done: list[tuple[str, Disposition]] = []
+        for part in work:
+            disposition = await self._messages.work_on_part(part, deadline)
+            if isinstance(disposition, Retry):
+                await self._later(part, disposition)
+            elif isinstance(disposition, DeadLetter):
+                queue = await self._messages.dead_letter_queue()
+                if queue is not None:
+                    body = encode_work(part)
+                    await queue.put(body, disposition.reason, attributes={}, source="invocation")
+            identifier = part.request_id if isinstance(part, ScoringRequest) else part.ref.key
+            done.append((identifier, disposition))
+        return summary(done)
+
+    async def _later(self, work: Work, retry: Retry) -> None:
+        """Put the work on the request queue; without one, have the invoker repeat it."""
+        if self._request_queue_url is None:
+            raise RetryLater(f"the work is not done: repeat it in {retry.after:.0f} s")
+        try:
+            await self._aws.call(
+                self._aws.sqs.send_message,
+                QueueUrl=self._request_queue_url,
+                MessageBody=encode_work(work),
+                DelaySeconds=min(MAX_DELAY, max(0, round(retry.after))),
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, f"queue {self._request_queue_url}") from error
+
+
+def _lanes(messages: Iterable[SqsMessage]) -> list[list[SqsMessage]]:
+    """Return messages that may be worked on side by side; a FIFO group's stay in order in one lane."""
+    lanes: dict[str, list[SqsMessage]] = defaultdict(list)
+    for message in messages:
+        fifo = message.queue.endswith(".fifo") and message.group is not None
+        lanes[f"group {message.group}" if fifo else f"message {message.message_id}"].append(message)
+    return list(lanes.values())

@@ -1,0 +1,261 @@
+"""SQS: sending in batches, dead-lettering with a reason, and moving visibility.
+
+Calls that wait at the same moment share one batch request; nothing waits to fill a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from plexus_scoring.aws import Aws, translate
+from plexus_scoring.model.errors import ErrorInfo, StoreUnavailable
+from plexus_scoring.model.messages import ScoringResponse
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        MessageAttributeValueTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH = 10
+MAX_BYTES = 1_048_576
+"""Largest message, and largest batch together (AWS, "Amazon SQS message quotas")."""
+MAX_VISIBILITY = 43_200
+"""Twelve hours, SQS's limit of a visibility timeout."""
+
+# SQS refuses attribute values with characters outside of XML 1.0's.
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class OutgoingMessage(msgspec.Struct, frozen=True):
+    """A message to be sent: its body and its string attributes."""
+
+    body: str
+    attributes: Mapping[str, str] = {}
+    group: str | None = None
+    deduplication: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against `MAX_BYTES`."""
+        return len(self.body.encode()) + sum(
+            len(name) + len(value.encode()) + len("String")
+            for name, value in self.attributes.items()
+        )
+
+
+class SqsSender:
+    """Sends messages to one queue. Returning from `send` means that SQS has the message."""
+
+    def __init__(self, aws: Aws, queue_url: str) -> None:
+        """Send to `queue_url`."""
+        self._aws = aws
+        self._url = queue_url
+        self._waiting: list[tuple[OutgoingMessage, asyncio.Future[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, message: OutgoingMessage) -> None:
+        """Send one message, in one request with whatever else is waiting now.
+
+        Raises:
+            StoreUnavailable: SQS did not take it.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((message, future))
+        if len(self._waiting) == 1:
+            # The flush runs after everything that is ready to run now has had its turn.
+            loop.call_soon(self._flush)
+        await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            batch, size = [waiting.pop(0)], 0
+            size = batch[0][0].size
+            while waiting and len(batch) < MAX_BATCH and size + waiting[0][0].size <= MAX_BYTES:
+                size += waiting[0][0].size
+                batch.append(waiting.pop(0))
+            task = asyncio.get_running_loop().create_task(self._send_batch(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send_batch(self, batch: list[tuple[OutgoingMessage, asyncio.Future[None]]]) -> None:
+        entries = [_entry(str(index), message) for index, (message, _) in enumerate(batch)]
+        try:
+            answer = await self._aws.call(
+                self._aws.sqs.send_message_batch, QueueUrl=self._url, Entries=entries
+            )
+        except (BotoCoreError, ClientError) as error:
+            # Also for a queue that does not exist: a deployment's mistake, not the message's.
+            refusal = StoreUnavailable(translate(error, f"queue {self._url}").message)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(refusal)
+            return
+        failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+        for index, (_, future) in enumerate(batch):
+            if future.done():
+                continue
+            entry = failed.get(str(index))
+            if entry is None:
+                future.set_result(None)
+            else:
+                reason = f"{entry['Code']}: {entry.get('Message', '')}"
+                future.set_exception(
+                    StoreUnavailable(f"queue {self._url} refused a message: {reason}")
+                )
+
+
+class SqsResponder:
+    """Sends responses to a queue."""
+
+    def __init__(self, sender: SqsSender) -> None:
+        """Send through `sender`."""
+        self._sender = sender
+
+    async def respond(self, response: ScoringResponse) -> None:
+        """Send the response. Raises StoreUnavailable."""
+        attributes = {"request_id": response.request_id}
+        if response.traceparent:
+            attributes["traceparent"] = response.traceparent
+        body = json.dumps(response.body())
+        if len(body) > MAX_BYTES - 1_024:
+            # The whole explanation is in the stored result; a message must not be lost over its length.
+            body = json.dumps(response.body() | {"explanation": None, "truncated": True})
+        await self._sender.send(OutgoingMessage(body, attributes))
+
+    async def aclose(self) -> None:
+        """Nothing to close: the process's `Aws` is closed by who made it."""
+
+
+class DeadLetterQueue:
+    """Where messages that can never work are kept, with the reason as attributes."""
+
+    def __init__(self, sender: SqsSender) -> None:
+        """Send through `sender`."""
+        self._sender = sender
+
+    async def put(
+        self, body: str, reason: ErrorInfo, *, attributes: Mapping[str, str], source: str
+    ) -> None:
+        """Keep a message. SQS allows ten attributes; ours come first.
+
+        Args:
+            body: The message as it came.
+            reason: Why it can never work.
+            attributes: The message's own string attributes.
+            source: The queue that it came from.
+        """
+        ours = {
+            "reason_code": reason.code,
+            "reason": attribute_text(reason.message),
+            "source": attribute_text(source),
+        }
+        if reason.type:
+            ours["reason_type"] = reason.type
+        theirs = {name: value for name, value in attributes.items() if name not in ours and value}
+        kept = dict(list((ours | theirs).items())[:10])
+        message = OutgoingMessage(attribute_text(body) or " ", kept)
+        if message.size > MAX_BYTES:
+            cut = message.body.encode()[: MAX_BYTES - 8_192].decode(errors="ignore")
+            message = OutgoingMessage(cut, ours | {"truncated": "true"})
+        await self._sender.send(message)
+
+
+async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str, float]]) -> None:
+    """Set when messages come back: pairs of receipt handle and seconds.
+
+    A refusal is logged only: the message then comes back at the queue's own visibility timeout.
+    """
+    chunks = [waits[start : start + MAX_BATCH] for start in range(0, len(waits), MAX_BATCH)]
+
+    async def change(chunk: Sequence[tuple[str, float]]) -> None:
+        entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+            {
+                "Id": str(index),
+                "ReceiptHandle": handle,
+                "VisibilityTimeout": min(MAX_VISIBILITY, max(0, round(seconds))),
+            }
+            for index, (handle, seconds) in enumerate(chunk)
+        ]
+        try:
+            answer = await aws.call(
+                aws.sqs.change_message_visibility_batch, QueueUrl=queue_url, Entries=entries
+            )
+        except (BotoCoreError, ClientError) as error:
+            log.warning("visibility not changed: %s", translate(error, f"queue {queue_url}"))
+            return
+        for entry in answer.get("Failed", []):
+            log.warning("visibility not changed: %s %s", entry["Code"], entry.get("Message", ""))
+
+    await asyncio.gather(*(change(chunk) for chunk in chunks))
+
+
+async def redrive_target(aws: Aws, queue_url: str) -> str | None:
+    """Return the URL of the queue's own dead-letter queue, or None if it has none.
+
+    Raises:
+        NotFound, StoreUnavailable: the queue cannot be asked.
+    """
+    try:
+        answer = await aws.call(
+            aws.sqs.get_queue_attributes, QueueUrl=queue_url, AttributeNames=["RedrivePolicy"]
+        )
+        policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
+        arn = str(policy.get("deadLetterTargetArn", ""))
+        if not arn:
+            return None
+        account, name = arn.split(":")[4:6]
+        found = await aws.call(
+            aws.sqs.get_queue_url, QueueName=name, QueueOwnerAWSAccountId=account
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise translate(error, f"queue {queue_url}") from error
+    return str(found["QueueUrl"])
+
+
+def attribute_text(text: str) -> str:
+    """Return `text` with the characters that SQS refuses replaced by U+FFFD."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def string_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the string attributes of a received message, in either spelling.
+
+    Lambda events spell ``stringValue``, ReceiveMessage ``StringValue``.
+    """
+    values = {
+        name: value.get("stringValue", value.get("StringValue"))
+        for name, value in attributes.items()
+        if isinstance(value, Mapping)
+    }
+    return {name: value for name, value in values.items() if isinstance(value, str)}
+
+
+def _entry(entry_id: str, message: OutgoingMessage) -> SendMessageBatchRequestEntryTypeDef:
+    attributes: dict[str, MessageAttributeValueTypeDef] = {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in message.attributes.items()
+    }
+    entry: SendMessageBatchRequestEntryTypeDef = {
+        "Id": entry_id,
+        "MessageBody": message.body,
+        "MessageAttributes": attributes,
+    }
+    if message.group is not None:
+        entry["MessageGroupId"] = message.group
+    if message.deduplication is not None:
+        entry["MessageDeduplicationId"] = message.deduplication
+    return entry

@@ -1,0 +1,191 @@
+"""Works on one SQS message, and maps its disposition to what SQS understands.
+
+======================  ==================================================================
+Ack                     DeleteMessage (by an event source mapping, or by `settle`)
+Retry(after)            ChangeMessageVisibility(after)
+DeadLetter(reason)      a message in the dead-letter queue with its reason, then as Ack
+======================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from plexus_scoring.aws import Aws, translate
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound, StoreUnavailable
+from plexus_scoring.model.messages import ScoringRequest
+from plexus_scoring.ports import AttachmentStore, Clock
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.metrics import Metrics
+from plexus_scoring.transports.lambda_events import ObjectCreated, SqsMessage, Work, read_body
+from plexus_scoring.transports.objects import request_of_object
+from plexus_scoring.transports.sqs import (
+    DeadLetterQueue,
+    SqsSender,
+    change_visibility,
+    redrive_target,
+)
+
+log = logging.getLogger(__name__)
+
+UNREADABLE_RETRY_SECONDS = 5.0
+
+
+class Handle(Protocol):
+    """The service's one path, as a transport sees it."""
+
+    async def __call__(self, request: ScoringRequest, deadline: float | None = None) -> Disposition:
+        """Work on one request."""
+        ...
+
+
+class SqsMessages:
+    """Reads messages, hands their requests to the service, and buries what can never work."""
+
+    def __init__(
+        self,
+        *,
+        handle: Handle,
+        attachments: AttachmentStore,
+        aws: Aws,
+        clock: Clock,
+        metrics: Metrics,
+        request_queue_url: str | None = None,
+        dead_letter_queue_url: str | None = None,
+        account: str = "default",
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            handle: The service's one path.
+            attachments: Where objects named by S3 notifications are read.
+            aws: Clients and threads.
+            clock: For the age of messages.
+            metrics: Where the age goes.
+            request_queue_url: The queue whose redrive target takes dead letters where none is named.
+            dead_letter_queue_url: The queue that takes them.
+            account: Account of inline jobs that name none.
+        """
+        self._handle = handle
+        self._attachments = attachments
+        self._aws = aws
+        self._clock = clock
+        self._metrics = metrics
+        self._request_queue_url = request_queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._dead_letters: DeadLetterQueue | None = None
+        self._account = account
+
+    async def work_on(self, message: SqsMessage, deadline: float | None) -> Ack | Retry:
+        """Work on a message. A `DeadLetter` is carried out here, so the answer is `Ack` or `Retry`."""
+        if message.sent_at is not None:
+            self._metrics.observe(names.QUEUE_AGE_SECONDS, self._clock.now() - message.sent_at)
+        try:
+            parts = read_body(message.body, default_account=self._account)
+        except InvalidRequest as error:
+            log.error("message %s: %s", message.message_id, error)  # noqa: TRY400  one line says it all
+            return await self.bury(message, error.info())
+        trace = message.attributes.get("traceparent")
+        dispositions = [
+            await self.work_on_part(_with_trace(part, trace), deadline) for part in parts
+        ]
+        # A message with several requests comes back while any of them is open; the others are duplicates then.
+        for disposition in dispositions:
+            if isinstance(disposition, Retry):
+                return disposition
+        for disposition in dispositions:
+            if isinstance(disposition, DeadLetter):
+                return await self.bury(message, disposition.reason)
+        return Ack()
+
+    async def work_on_part(self, work: Work, deadline: float | None) -> Disposition:
+        """Work on one request, reading it from its object first where it is one."""
+        try:
+            if isinstance(work, ObjectCreated):
+                work = await request_of_object(
+                    work, self._attachments, default_account=self._account
+                )
+        except (InvalidRequest, NotFound) as error:
+            log.error("object not usable: %s", error)  # noqa: TRY400  one line says it all
+            return DeadLetter(error.info())
+        except StoreUnavailable as error:
+            log.warning("object not readable now: %s", error)
+            return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
+        return await self._handle(work, deadline)
+
+    async def bury(self, message: SqsMessage, reason: ErrorInfo) -> Ack | Retry:
+        """Keep a message in the dead-letter queue; if that cannot be, SQS's own redrive must."""
+        try:
+            queue = await self.dead_letter_queue()
+            if queue is None:
+                log.error(
+                    "no dead-letter queue: set PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL or a redrive policy; "
+                    "the message stays on its queue"
+                )
+                return Retry(0.0)
+            await queue.put(
+                message.body, reason, attributes=message.attributes, source=message.queue
+            )
+        except (StoreUnavailable, NotFound) as error:
+            log.error("dead-letter queue not reachable, the message stays: %s", error)  # noqa: TRY400
+            return Retry(UNREADABLE_RETRY_SECONDS)
+        return Ack()
+
+    async def dead_letter_queue(self) -> DeadLetterQueue | None:
+        """Return the dead-letter queue, or None if neither settings nor the request queue name one.
+
+        Raises:
+            StoreUnavailable, NotFound: the request queue cannot be asked for its redrive target.
+        """
+        if self._dead_letters is None:
+            url = self._dead_letter_queue_url
+            if url is None and self._request_queue_url is not None:
+                url = await redrive_target(self._aws, self._request_queue_url)
+            if url is None:
+                return None
+            self._dead_letters = DeadLetterQueue(SqsSender(self._aws, url))
+        return self._dead_letters
+
+    async def settle(self, message: SqsMessage, disposition: Ack | Retry) -> None:
+        """Delete the message or set when it comes back, where no event source mapping does.
+
+        A delete that fails changes nothing that was done: the message is a duplicate when it comes again.
+        """
+        if isinstance(disposition, Retry):
+            await change_visibility(
+                self._aws, message.queue, [(message.receipt_handle, disposition.after)]
+            )
+            return
+        try:
+            await self._aws.call(
+                self._aws.sqs.delete_message,
+                QueueUrl=message.queue,
+                ReceiptHandle=message.receipt_handle,
+            )
+        except (BotoCoreError, ClientError) as error:
+            log.warning("message not deleted: %s", translate(error, f"queue {message.queue}"))
+
+
+def _with_trace(work: Work, traceparent: str | None) -> Work:
+    if traceparent and isinstance(work, ScoringRequest) and work.traceparent is None:
+        return msgspec.structs.replace(work, traceparent=traceparent)
+    return work
+
+
+def summary(done: list[tuple[str, Disposition]]) -> dict[str, Any]:
+    """Return what a direct invocation answers: each request's id and disposition."""
+    rows: list[dict[str, Any]] = []
+    for identifier, disposition in done:
+        row: dict[str, Any] = {"id": identifier, "disposition": type(disposition).__name__}
+        if isinstance(disposition, Retry):
+            row["after"] = round(disposition.after, 3)
+        elif isinstance(disposition, DeadLetter):
+            reason = disposition.reason
+            row["reason"] = {"code": reason.code, "message": reason.message}
+        rows.append(row)
+    return {"processed": len(rows), "results": rows}
