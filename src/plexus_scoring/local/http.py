@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import h11
+from plexus_scoring.model.errors import ConfigurationError
+
+try:
+    import h11
+except ModuleNotFoundError as error:
+    raise ConfigurationError(
+        "the local Lambda runtime needs h11: pip install 'plexus-scoring[local]'"
+    ) from error
 
 LOOPBACK = "127.0.0.1"
 _CHUNK = 256 * 1024

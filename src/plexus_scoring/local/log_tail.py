@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from plexus_scoring.local.function import LOG_TAIL_BYTES
 
-LogSink = Callable[[bytes], None]
+LogSink = Callable[[bytes], object]
 
 _CHUNK = 64 * 1024
 # A pipe holds 64 KB; a thread that never stops writing must not hold up an answer.

@@ -1,0 +1,43 @@
+"""Finds the functions that this project ships: one folder each under ``lambda_functions``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from plexus_scoring.model.errors import ConfigurationError
+
+PACKAGE = "lambda_functions"
+HANDLER = "handler.handler"
+
+
+def find_function(name: str, root: Path | None = None) -> tuple[Path, str]:
+    """Return a function's task root and handler string.
+
+    Args:
+        name: The function's folder, for example ``score_processing``; hyphens may stand for underscores.
+        root: Directory with the ``lambda_functions`` folder; by default where Python finds it.
+
+    Raises:
+        ConfigurationError: no such folder, or no ``handler.py`` in it.
+    """
+    root = root or _installed_root()
+    folder = root / PACKAGE / name.replace("-", "_")
+    if folder.parent != root / PACKAGE or not folder.is_dir():
+        known = ", ".join(available(root)) or "none"
+        raise ConfigurationError(f"no function {name!r} in {root / PACKAGE} (there are: {known})")
+    if not (folder / "handler.py").is_file():
+        raise ConfigurationError(f"function {name!r} has no handler.py in {folder}")
+    return root, f"{PACKAGE}.{folder.name}.{HANDLER}"
+
+
+def available(root: Path) -> list[str]:
+    """Return the names of the functions under a root."""
+    return sorted(path.parent.name for path in (root / PACKAGE).glob("*/handler.py"))
+
+
+def _installed_root() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(f"the package {PACKAGE} is not installed: run in a checkout")
+    return Path(next(iter(spec.submodule_search_locations))).resolve().parent
