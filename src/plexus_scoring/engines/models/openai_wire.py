@@ -196,7 +196,8 @@ def read_response(request: ChatRequest, body: str) -> ChatReply:
 
 
 def _joined(parts: list[_Part]) -> str:
-    return "".join(part.text or "" for part in parts if part.type in ("output_text", "text"))
+    # Upstream puts a newline between parts, and a parser may look at lines.
+    return "\n".join(part.text or "" for part in parts if part.type in ("output_text", "text"))
 
 
 def _cached(details: _TokenDetails | None) -> int:

@@ -1,0 +1,160 @@
+"""Any LangChain chat model: Vertex, and every provider that has a package of its own for LangChain."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from plexus_scoring.engines.models import failures
+from plexus_scoring.engines.models.base import ChatReply, ChatRequest, TokenLogprob
+from plexus_scoring.engines.models.settings import ModelSettings
+from plexus_scoring.model.errors import ConfigurationError, ScoringError
+
+_ROLES = {"system": "system", "user": "human", "assistant": "ai"}
+
+
+class LangChainChat:
+    """Instances of one LangChain class, one for each set of parameters. Makes single attempts.
+
+    Args:
+        settings: How long a call may take. Keys are found by the LangChain class, in the process's environment.
+        path: Module and class, for example ``langchain_google_vertexai.ChatVertexAI``.
+
+    Raises:
+        ConfigurationError: the package is not installed, or that is no chat model.
+    """
+
+    def __init__(self, settings: ModelSettings, path: str) -> None:
+        self._settings = settings
+        self._class = _load(path)
+        self._models: dict[tuple[object, ...], Any] = {}
+
+    async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
+        """Ask once. Raises what `ChatModel.chat` documents, except DeadlineExceeded."""
+        model = self._model(request)
+        messages = [(_ROLES[message.role], message.content) for message in request.messages]
+        try:
+            answer = await model.ainvoke(messages)
+        except Exception as error:
+            meaning = _meaning(request, error, seconds)
+            if meaning is None:
+                raise
+            raise meaning from error
+        return read_answer(request, answer)
+
+    async def aclose(self) -> None:
+        """Forget the models: LangChain's classes have no way to be closed."""
+        self._models.clear()
+
+    def _model(self, request: ChatRequest) -> Any:
+        arguments = self._arguments(request)
+        key = tuple(sorted(arguments.items()))
+        model = self._models.get(key)
+        if model is None:
+            try:
+                model = self._models[key] = self._class(**arguments)
+            except Exception as error:  # each class has its own way to say that its key is missing
+                raise ConfigurationError(
+                    f"{request.provider} cannot be set up: {type(error).__name__}: {error}"
+                ) from error
+        return model
+
+    def _arguments(self, request: ChatRequest) -> dict[str, Any]:
+        """Return what the class knows of the request's parameters, under the names it has for them."""
+        fields = self._class.model_fields
+        known = {*fields, *(info.alias for info in fields.values())}
+        wanted: tuple[tuple[tuple[str, ...], object], ...] = (
+            (("model", "model_name", "model_id"), request.model),
+            (("temperature",), request.temperature),
+            (("top_p",), request.top_p),
+            (("max_tokens", "max_output_tokens", "max_completion_tokens"), request.max_tokens),
+            (("reasoning_effort",), request.reasoning_effort),
+            (("location", "region_name", "region"), request.region),
+            (("logprobs",), True if request.logprobs else None),
+            (("top_logprobs",), request.logprobs or None),
+            (("max_retries",), 0),
+            (("timeout", "request_timeout"), self._settings.timeout),
+        )
+        arguments: dict[str, Any] = {}
+        for names, value in wanted:
+            name = next((name for name in names if name in known), None)
+            if name is not None and value is not None:
+                arguments[name] = value
+        return arguments
+
+
+def _load(path: str) -> Any:
+    module_name, _, class_name = path.rpartition(".")
+    package = module_name.partition(".")[0].replace("_", "-")
+    try:
+        from langchain_core.language_models import BaseChatModel  # noqa: PLC0415  an extra, 0.5 s
+
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{path} is not installed: pip install 'plexus-scoring[langchain]' {package}"
+        ) from error
+    if not isinstance(found, type) or not issubclass(found, BaseChatModel):
+        raise ConfigurationError(f"{path} is not a LangChain chat model")
+    return found
+
+
+def read_answer(request: ChatRequest, answer: Any) -> ChatReply:
+    """Return the reply of a LangChain message."""
+    usage = answer.usage_metadata or {}
+    facts: Mapping[str, Any] = answer.response_metadata or {}
+    return ChatReply(
+        text=_text(answer.content),
+        model=str(facts.get("model_name") or request.model),
+        prompt_tokens=usage.get("input_tokens", 0),
+        completion_tokens=usage.get("output_tokens", 0),
+        cached_tokens=usage.get("input_token_details", {}).get("cache_read", 0),
+        finish_reason=facts.get("finish_reason") or facts.get("stop_reason"),
+        logprobs=_logprobs(facts.get("logprobs")),
+    )
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    blocks = ({"type": "text", "text": b} if isinstance(b, str) else b for b in content)
+    return "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+
+
+def _logprobs(given: Any) -> tuple[TokenLogprob, ...] | None:
+    """Return log probabilities where they have OpenAI's form; other providers' forms differ each."""
+    entries = given.get("content") if isinstance(given, Mapping) else None
+    if not entries:
+        return None
+    return tuple(
+        TokenLogprob(
+            entry["token"],
+            entry["logprob"],
+            tuple((top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()),
+        )
+        for entry in entries
+    )
+
+
+def _meaning(request: ChatRequest, error: Exception, seconds: float) -> ScoringError | None:
+    """Return what a provider package's exception means; None: nothing that is known."""
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return failures.timed_out(request, seconds)
+    status = _status(error)
+    if status is not None:
+        headers = getattr(getattr(error, "response", None), "headers", None)
+        return failures.of_status(request, status, message=str(error), headers=headers)
+    if isinstance(error, OSError) or "Connect" in type(error).__name__:
+        return failures.unreachable(request, error)
+    return None
+
+
+def _status(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    for holder, name in ((error, "status_code"), (error, "code"), (response, "status_code")):
+        value = getattr(holder, name, None)
+        if isinstance(value, int) and value >= HTTPStatus.BAD_REQUEST:
+            return int(value)
+    return None
