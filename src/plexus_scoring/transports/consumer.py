@@ -1,0 +1,259 @@
+"""The loop that every transport shares: receive, handle, settle, hold, drain.
+
+Order of a stop: take nothing further from the broker; hand back what was received and not begun; let the rest end
+within the drain's time, its messages still held; cancel what is left, which gives jobs and messages back
+uncounted; then close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
+from plexus_scoring.model.errors import AttemptsExhausted, ScoringError, StoreUnavailable
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
+from plexus_scoring.transports.base import Delivery, Envelope, Gate, Source
+
+log = logging.getLogger(__name__)
+
+Decide = Callable[[Envelope, float], Awaitable[Disposition]]
+"""Works on one message before a deadline (seconds since the epoch)."""
+
+GIVE_BACK_SECONDS = 5.0
+"""How long cancelled work may take to give its job and its message back."""
+RECEIVE_BACKOFF = (0.2, 10.0)
+"""First and longest wait after a broker could not be asked, in seconds."""
+UNEXPECTED_RETRY_SECONDS = 30.0
+_HOLD_CHECK_SECONDS = 1.0
+
+
+class Consumer:
+    """Runs up to `concurrency` messages of one source at a time."""
+
+    def __init__(
+        self,
+        source: Source,
+        decide: Decide,
+        *,
+        concurrency: int,
+        drain_seconds: float,
+        max_hold_seconds: float,
+        max_deliveries: int,
+        gate: Gate | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            source: Where messages come from.
+            decide: What is done with one. It must not raise; if it does, the message is tried again.
+            concurrency: Messages in work at a time.
+            drain_seconds: How long work may go on after `stop`.
+            max_hold_seconds: Longest time for one message: its deadline, and the cap of its extensions.
+            max_deliveries: Counted deliveries after which a message is dead.
+            gate: While it is shut no message is taken.
+            metrics: Where the number in flight and the messages' age go.
+        """
+        self._source = source
+        self._decide = decide
+        self._concurrency = concurrency
+        self._drain_seconds = drain_seconds
+        self._max_hold = max_hold_seconds
+        self._max_deliveries = max_deliveries
+        self._gate = gate
+        self._metrics: Metrics = metrics or NoMetrics()
+        self._running: dict[asyncio.Task[None], tuple[Delivery, float]] = {}
+        self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._slot = asyncio.Event()
+        self._helpers: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Messages in work now."""
+        return len(self._running)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Stop receiving and drain; called again, stop at once."""
+        if self._stopping.is_set():
+            self._at_once.set()
+            return
+        self._stopping.set()
+        self._slot.set()
+        task = asyncio.get_running_loop().create_task(self._source.stop())
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+
+    async def run(self) -> None:
+        """Work until `stop`. Raises what makes going on senseless, after the drain."""
+        await self._source.open()
+        holding = asyncio.get_running_loop().create_task(self._hold())
+        try:
+            await self._receive_until_stopped()
+        finally:
+            if not self._stopping.is_set():
+                self.stop()
+            await asyncio.gather(*self._helpers, return_exceptions=True)
+            await self._drain()
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
+            await self._source.aclose()
+
+    async def _receive_until_stopped(self) -> None:
+        wait = RECEIVE_BACKOFF[0]
+        while not self._stopping.is_set():
+            free = self._concurrency - len(self._running)
+            if free <= 0:
+                self._slot.clear()
+                await self._slot.wait()
+                continue
+            if self._gate is not None and not self._gate.is_open:
+                await self._until_stopped_or(self._gate.wait_open())
+                continue
+            try:
+                deliveries = await self._source.receive(free)
+            except StoreUnavailable as error:
+                log.warning(
+                    "%s cannot be read, again in %.1f s: %s", self._source.name, wait, error
+                )
+                await self._until_stopped_or(asyncio.sleep(wait))
+                wait = min(RECEIVE_BACKOFF[1], wait * 2)
+                continue
+            wait = RECEIVE_BACKOFF[0]
+            if self._stopping.is_set():
+                await self._hand_back(deliveries)
+                return
+            for delivery in deliveries:
+                self._start(delivery)
+
+    async def _until_stopped_or(self, waiting: Awaitable[None]) -> None:
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        other = asyncio.ensure_future(waiting)
+        try:
+            await asyncio.wait({stopped, other}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            other.cancel()
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(delivery))
+        self._running[task] = (delivery, time.monotonic())
+        task.add_done_callback(self._ended)
+        self._metrics.gauge(names.IN_FLIGHT, len(self._running))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._slot.set()
+        self._metrics.gauge(names.IN_FLIGHT, len(self._running))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a message was not settled", exc_info=error)
+
+    async def _work(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        now = time.time()
+        if envelope.sent_at is not None:
+            self._metrics.observe(names.QUEUE_AGE_SECONDS, max(0.0, now - envelope.sent_at))
+        try:
+            disposition = await self._disposition(envelope, now + self._max_hold)
+        except asyncio.CancelledError:
+            await self._settle(delivery, None)
+            raise
+        await self._settle(delivery, disposition)
+
+    async def _disposition(self, envelope: Envelope, deadline: float) -> Disposition:
+        if envelope.deliveries > self._max_deliveries:
+            tries = envelope.deliveries - 1
+            text = f"message {envelope.message_id} was delivered {tries} times without success"
+            return DeadLetter(AttemptsExhausted(text).info())
+        try:
+            return await self._decide(envelope, deadline)
+        except Exception:
+            # Not foreseen: only the limit of deliveries may end it.
+            log.exception("message %s: unexpected error, it goes back", envelope.message_id)
+            return Retry(UNEXPECTED_RETRY_SECONDS)
+
+    async def _settle(self, delivery: Delivery, disposition: Disposition | None) -> None:
+        """Tell the broker; None: give it back."""
+        try:
+            match disposition:
+                case Ack():
+                    await delivery.ack()
+                case Retry(after=after, counted=counted):
+                    await delivery.retry(after, counted=counted)
+                case DeadLetter(reason=reason):
+                    await delivery.dead_letter(reason)
+                case None:
+                    await delivery.abandon()
+        except ScoringError as error:
+            # The broker still holds the message and delivers it again; the job's state answers that delivery.
+            log.warning(
+                "message %s not settled, it will come again: %s",
+                delivery.envelope.message_id,
+                error,
+            )
+
+    async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            log.info("handing back %d messages that were not begun", len(deliveries))
+        await asyncio.gather(*(self._settle(delivery, None) for delivery in deliveries))
+
+    async def _hold(self) -> None:
+        """Extend what is held, up to the cap; end what overran it."""
+        extend_every = self._source.hold_seconds and self._source.hold_seconds / 3
+        next_extension = time.monotonic() + (extend_every or 0)
+        while True:
+            await asyncio.sleep(min(_HOLD_CHECK_SECONDS, extend_every or _HOLD_CHECK_SECONDS))
+            now = time.monotonic()
+            # The handler has its deadline; this is for one that does not keep it.
+            cap = self._max_hold + GIVE_BACK_SECONDS
+            for task, (delivery, since) in self._running.items():
+                if now - since > cap and not task.cancelling():
+                    log.error(
+                        "message %s held for %.0f s, giving it back",
+                        delivery.envelope.message_id,
+                        now - since,
+                    )
+                    task.cancel()
+            if extend_every and now >= next_extension:
+                next_extension = now + extend_every
+                held = [
+                    delivery for delivery, since in self._running.values() if now - since <= cap
+                ]
+                if held:
+                    await self._extend(held)
+
+    async def _extend(self, held: Sequence[Delivery]) -> None:
+        try:
+            await self._source.extend(held)
+        except StoreUnavailable as error:
+            log.warning("%d messages not extended, trying again: %s", len(held), error)
+
+    async def _drain(self) -> None:
+        """Let work end in time, then cancel what is left."""
+        if self._running:
+            log.info("draining: %d messages in work", len(self._running))
+            at_once = asyncio.ensure_future(self._at_once.wait())
+            ended = asyncio.ensure_future(asyncio.wait(list(self._running)))
+            await asyncio.wait(
+                {at_once, ended},
+                timeout=self._drain_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            at_once.cancel()
+            ended.cancel()
+        left = list(self._running)
+        if not left:
+            return
+        log.warning("giving back %d messages that did not end in time", len(left))
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=GIVE_BACK_SECONDS)
