@@ -59,7 +59,7 @@ class Aws:
     def __init__(self, *, threads: int = 16) -> None:
         """Make the pool; sessions and clients are made when first asked for."""
         self._threads = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="aws")
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="aws")
 
     @functools.cached_property
     def dynamodb(self) -> DynamoDBClient:
@@ -107,11 +107,11 @@ class Aws:
         Raises what the client raises; adapters turn it into our words with `translate`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, functools.partial(function, **arguments))
+        return await loop.run_in_executor(self.executor, functools.partial(function, **arguments))
 
     async def aclose(self) -> None:
         """End the threads. Safe to call twice."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def error_code(error: Exception) -> str:

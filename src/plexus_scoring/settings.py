@@ -150,6 +150,13 @@ class Settings:
         "PLEXUS_MAX_ITEM_BYTES", "Largest item text that is read from S3.", 20_000_000
     )
 
+    sweep_pending_after: Positive = _setting(
+        "PLEXUS_SWEEP_PENDING_SECONDS",
+        "How long a due PENDING job may lie untouched before the sweeper sends its message again.",
+        900.0,
+    )
+    sweep_limit: Count = _setting("PLEXUS_SWEEP_LIMIT", "Jobs put back by one sweep at most.", 1000)
+
     log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", "INFO")
     metrics_namespace: str = _setting(
         "PLEXUS_METRICS_NAMESPACE", "CloudWatch namespace of the metrics.", "PlexusScoring"

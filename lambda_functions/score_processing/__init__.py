@@ -1,0 +1,1 @@
+"""Scores what SQS, S3, SNS, EventBridge or an invocation brings."""

@@ -1,0 +1,1 @@
+"""Puts stranded jobs back on the request queue, on a schedule."""

@@ -1,0 +1,260 @@
+"""The only place where adapters are chosen and put together.
+
+Everything heavy is imported in the branch that needs it: a function that scores without a language model never
+imports one, and a worker on PostgreSQL never imports boto3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from plexus_scoring.aws import Aws
+from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.ports import (
+    AttachmentStore,
+    Catalog,
+    Checkpoints,
+    Clock,
+    JobStore,
+    Responder,
+    ScoringEngine,
+)
+from plexus_scoring.service import Policy, ScoringService
+from plexus_scoring.settings import Settings
+from plexus_scoring.stores.clock import SystemClock
+from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """The parts of a process, put together."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    aws: Aws
+    jobs: JobStore
+    catalog: Catalog
+    attachments: AttachmentStore
+    responder: Responder
+    engine: ScoringEngine
+    service: ScoringService
+
+    async def aclose(self) -> None:
+        """Close every part, engine first: what still runs must be able to reach the stores."""
+        for part in (
+            self.engine,
+            self.responder,
+            self.catalog,
+            self.jobs,
+            self.attachments,
+            self.aws,
+        ):
+            await part.aclose()
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables to go by: the process's, and under them those of the secret it names.
+
+    The secret's values are never written to the process's environment, where a crash report or a child would
+    show them.
+
+    Raises:
+        ConfigurationError: the secret cannot be read or is not a JSON object.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    arn = variables.get("PLEXUS_SECRET_ARN")
+    if not arn:
+        return variables
+    from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415  the lambda extra's
+        GetParameterError,
+        get_secret,
+    )
+
+    try:
+        secret = json.loads(get_secret(arn, max_age=300))
+    except GetParameterError as error:
+        raise ConfigurationError(
+            f"PLEXUS_SECRET_ARN: the secret cannot be read: {error}"
+        ) from error
+    except json.JSONDecodeError:
+        # Not chained: the decoder's error holds the secret's text.
+        raise ConfigurationError("PLEXUS_SECRET_ARN: the secret is not JSON") from None
+    if not isinstance(secret, dict):
+        raise ConfigurationError("PLEXUS_SECRET_ARN: the secret is not a JSON object")
+    return {name: str(value) for name, value in secret.items()} | variables
+
+
+def build_engine(settings: Settings, environ: Mapping[str, str] | None = None) -> ScoringEngine:
+    """Return the engine that the settings ask for.
+
+    Raises:
+        ConfigurationError: an extra that the engine needs is not installed.
+    """
+    if settings.mode == "mock":
+        from plexus_scoring.engines.mock import MockEngine  # noqa: PLC0415
+
+        return MockEngine()
+    from plexus_scoring.engines.models.router import ModelRouter  # noqa: PLC0415
+    from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
+    from plexus_scoring.engines.portable.engine import PortableEngine  # noqa: PLC0415
+
+    models = ModelRouter(ModelSettings.from_environment(environ))
+    return PortableEngine(models, trust_code=settings.trust_code)
+
+
+def build(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str] | None = None,
+    responder: Responder | None = None,
+    metrics: Metrics | None = None,
+    clock: Clock | None = None,
+    aws: Aws | None = None,
+) -> Application:
+    """Put a process together. Nothing is connected yet: adapters connect when first used.
+
+    Args:
+        settings: What to choose.
+        environ: Where model providers' variables are looked up; default: the process's environment.
+        responder: Where responses go; default: the response queue, or nowhere if none is set.
+        metrics: Where measurements go; default: nowhere.
+        clock: Time; default: the machine's.
+        aws: Clients and threads; default: new ones.
+
+    Raises:
+        ConfigurationError: settings that belong together are missing, all named at once.
+    """
+    clock = clock or SystemClock()
+    metrics = metrics or NoMetrics()
+    aws = aws or Aws(threads=settings.aws_threads)
+    attachments = _attachments(settings, aws)
+    jobs, catalog, checkpoints = _store(settings, aws, attachments, clock)
+    if settings.catalog_dir is not None:
+        from plexus_scoring.stores.files import FilesCatalog  # noqa: PLC0415
+
+        catalog = FilesCatalog(settings.catalog_dir)
+    else:
+        from plexus_scoring.stores.cache import CachedCatalog  # noqa: PLC0415
+
+        catalog = CachedCatalog(
+            catalog,
+            clock=clock,
+            ttl_seconds=settings.scorecard_ttl,
+            directory=settings.scorecard_cache_dir,
+        )
+    responder = responder or _responder(settings, aws)
+    engine = build_engine(settings, environ)
+    service = ScoringService(
+        jobs=jobs,
+        catalog=catalog,
+        attachments=attachments,
+        responder=responder,
+        engine=engine,
+        clock=clock,
+        policy=Policy(
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+            job_timeout=settings.job_timeout,
+            retry_base=settings.retry_base,
+            retry_max=settings.retry_max,
+            reuse_results=settings.reuse_results,
+            max_item_bytes=settings.max_item_bytes,
+        ),
+        metrics=metrics,
+        checkpoints=checkpoints,
+    )
+    return Application(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        aws=aws,
+        jobs=jobs,
+        catalog=catalog,
+        attachments=attachments,
+        responder=responder,
+        engine=engine,
+        service=service,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_application(
+    settings: Settings | None = None,
+    *,
+    responder: Responder | None = None,
+    metrics: Metrics | None = None,
+) -> AsyncIterator[Application]:
+    """Put a process together from the environment, and close it at the end.
+
+    Raises:
+        ConfigurationError: what `environment`, `Settings.from_environment` and `build` raise.
+    """
+    environ = environment()
+    settings = settings or Settings.from_environment(environ)
+    application = build(settings, environ=environ, responder=responder, metrics=metrics)
+    try:
+        yield application
+    finally:
+        await application.aclose()
+
+
+def _attachments(settings: Settings, aws: Aws) -> AttachmentStore:
+    if settings.attachments_bucket is not None:
+        from plexus_scoring.attachments.s3 import S3Attachments  # noqa: PLC0415
+
+        return S3Attachments(
+            aws.s3,
+            aws.executor,
+            settings.attachments_bucket,
+            max_bytes=settings.max_item_bytes,
+        )
+    from plexus_scoring.attachments.filesystem import (  # noqa: PLC0415
+        FilesystemAttachments,
+    )
+
+    return FilesystemAttachments(settings.attachments_dir)
+
+
+def _store(
+    settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
+) -> tuple[JobStore, Catalog, Checkpoints]:
+    store = settings.store or ("dynamodb" if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else "sql")
+    if store == "dynamodb":
+        from plexus_scoring.stores.dynamodb import connect  # noqa: PLC0415
+
+        stores = connect(
+            settings.jobs_table_name,
+            client=aws.dynamodb,
+            executor=aws.executor,
+            overflow=attachments,
+            clock=clock,
+        )
+        return stores.jobs, stores.catalog, stores.checkpoints
+    if store == "memory":
+        from plexus_scoring.stores import memory  # noqa: PLC0415
+
+        return (
+            memory.MemoryJobStore(clock=clock),
+            memory.MemoryCatalog(),
+            memory.MemoryCheckpoints(),
+        )
+    if store == "sql":
+        from plexus_scoring.stores.sql import connect_sql  # noqa: PLC0415
+
+        return connect_sql(settings.database_url, clock=clock)
+    raise ConfigurationError(f"PLEXUS_STORE={store} is not part of this release")
+
+
+def _responder(settings: Settings, aws: Aws) -> Responder:
+    if settings.response_queue_url is not None:
+        from plexus_scoring.transports.sqs import SqsResponder, SqsSender  # noqa: PLC0415
+
+        return SqsResponder(SqsSender(aws, settings.response_queue_url))
+    from plexus_scoring.transports.discard import DiscardResponder  # noqa: PLC0415
+
+    return DiscardResponder()
