@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server, over real HTTP, for tests and benchmarks.
+"""A scripted model behind real HTTP, for tests and benchmarks.
 
     with ScriptedChatServer([{"when": "greeting", "replies": ["Yes"]}]) as server:
         ... OPENAI_BASE_URL=server.base_url ...
@@ -9,7 +9,7 @@ Rules are tried in order. One matches when `when` is contained in the text of al
 an object with any of:
 
     text, logprobs      what the model says
-    status, error       an HTTP error and its `error` object
+    status, error       an HTTP error and its object (message, code, param)
     headers             further response headers, for example Retry-After
     delay               seconds before the answer
     usage               replaces the counted usage
@@ -18,7 +18,7 @@ an object with any of:
     hang, drop          never answer; close the connection without an answer
 
 Usage counts whitespace-separated words. A request that no rule matches gets 400. Chat completions (also below an Azure
-deployment's path) and responses are served, the latter for models whose rule does not care.
+deployment's path), responses, Anthropic's messages and Bedrock's Converse are served.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
+from urllib.parse import unquote
+
+from tests.support.chat_dialects import DIALECTS, Dialect
 
 MAX_HEADER_BYTES = 64 * 1024
-ENVELOPE = frozenset({"model", "messages", "input"})
+ENVELOPE = frozenset({"model", "messages", "input", "system"})
 
 
 @dataclass(frozen=True)
@@ -175,29 +177,29 @@ class ScriptedChatServer:
     async def _answer(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> bytes | None:
-        is_responses = path.endswith("/responses")
-        if method != "POST" or not (is_responses or path.endswith("/chat/completions")):
+        dialect = next((DIALECTS[end] for end in DIALECTS if path.endswith(end)), None)
+        if method != "POST" or dialect is None:
             return _http(HTTPStatus.NOT_FOUND, _error(f"no such endpoint: {method} {path}"))
         try:
             request: dict[str, Any] = json.loads(body)
         except ValueError:
             return _http(HTTPStatus.BAD_REQUEST, _error("the body is not JSON"))
-        messages = _messages(request)
+        messages = dialect.read(request)
         params = {name: value for name, value in request.items() if name not in ENVELOPE}
-        model = request.get("model", "")
+        # Bedrock names the model in the path.
+        model = request.get("model") or unquote(path.split("/")[-2])
         self.requests.append(RecordedRequest(path, model, messages, params, headers, request))
         reply = self.script.next_reply(messages)
         if reply is None:
             return _http(HTTPStatus.BAD_REQUEST, _error("no rule of the script matches"))
-        return await self._play(reply, model, messages, is_responses=is_responses)
+        return await self._play(dialect, reply, model, messages)
 
     async def _play(
         self,
+        dialect: Dialect,
         reply: Mapping[str, Any],
         model: str,
         messages: list[dict[str, str]],
-        *,
-        is_responses: bool,
     ) -> bytes | None:
         if reply.get("delay"):
             await asyncio.sleep(reply["delay"])
@@ -210,89 +212,8 @@ class ScriptedChatServer:
             return _http(status, reply["raw"].encode(), headers)
         if status >= HTTPStatus.BAD_REQUEST:
             error = reply.get("error", {"message": f"scripted status {status}"})
-            return _http(status, {"error": error}, headers)
-        make = _response if is_responses else _completion
-        return _http(status, make(model, messages, reply), headers)
-
-
-def _messages(request: Mapping[str, Any]) -> list[dict[str, str]]:
-    given = request.get("input", request.get("messages", []))
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}]
-    return [{"role": message["role"], "content": _text(message["content"])} for message in given]
-
-
-def _text(content: str | list[dict[str, Any]] | None) -> str:
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content)
-    return content or ""
-
-
-def _usage(messages: list[dict[str, str]], text: str) -> tuple[int, int]:
-    return sum(len(message["content"].split()) for message in messages), len(text.split())
-
-
-def _completion(
-    model: str, messages: list[dict[str, str]], reply: Mapping[str, Any]
-) -> dict[str, Any]:
-    text = reply.get("text", "")
-    prompt, completion = _usage(messages, text)
-    return {
-        "id": "chatcmpl-scripted",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text, "refusal": None},
-                "logprobs": reply.get("logprobs"),
-                "finish_reason": reply.get("finish_reason", "stop"),
-            }
-        ],
-        "usage": reply.get("usage")
-        or {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": 0},
-        },
-    }
-
-
-def _response(
-    model: str, messages: list[dict[str, str]], reply: Mapping[str, Any]
-) -> dict[str, Any]:
-    text = reply.get("text", "")
-    prompt, completion = _usage(messages, text)
-    content = {"type": "output_text", "text": text, "annotations": []}
-    return {
-        "id": "resp_scripted",
-        "object": "response",
-        "created_at": int(time.time()),
-        "model": model,
-        "status": reply.get("response_status", "completed"),
-        "incomplete_details": reply.get("incomplete_details"),
-        "error": None,
-        "output": [
-            {"type": "reasoning", "id": "rs_scripted", "summary": []},
-            {
-                "type": "message",
-                "id": "msg_scripted",
-                "status": "completed",
-                "role": "assistant",
-                "content": [content],
-            },
-        ],
-        "usage": reply.get("usage")
-        or {
-            "input_tokens": prompt,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": completion,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": prompt + completion,
-        },
-    }
+            return _http(status, dialect.error(error), headers)
+        return _http(status, dialect.write(model, messages, reply), headers)
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -26,15 +26,10 @@ _OVERFLOW_TEXT = re.compile(
     r"context (?:length|window)|prompt is too long|input is too long|too many (?:input )?tokens",
     re.IGNORECASE,
 )
-_LIMIT_AND_USED = (
-    # OpenAI, vLLM: "maximum context length is 8192 tokens. However, … resulted in 9001 tokens"
-    re.compile(
-        r"(?:context length|limit)[^\d]*(?P<limit>[\d,]+).*?(?P<used>[\d,]+)(?: \w+)? tokens",
-        re.DOTALL,
-    ),
-    # Anthropic writes "prompt is too long: 210000 tokens > 200000 maximum".
-    re.compile(r"(?P<used>[\d,]+) tokens? > (?P<limit>[\d,]+)"),
-)
+# OpenAI and vLLM: "maximum context length is 8192 tokens. However, … resulted in 9001 tokens";
+# Anthropic: "prompt is too long: 210000 tokens > 200000 maximum".
+_LIMIT = re.compile(r"context length(?: is| of)? (\d[\d,]*)|tokens? > (\d[\d,]*)")
+_USED = re.compile(r"(?:resulted in|requested) (\d[\d,]*) tokens|(\d[\d,]*) tokens? >")
 
 
 class Throttled(EngineUnavailable):
@@ -107,14 +102,12 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 def overflow(request: ChatRequest, message: str) -> ScoreFailed:
     """Return the error of a prompt that does not fit, with its tokens and the limit where they are told."""
-    figures = ""
-    for pattern in _LIMIT_AND_USED:
-        if match := pattern.search(message):
-            figures = f": {match['used']} tokens, the limit is {match['limit']}"
-            break
+    used, limit = _USED.search(message), _LIMIT.search(message)
+    figures = f" of {limit[1] or limit[2]} tokens" if limit else ""
+    figures += f" with {used[1] or used[2]} tokens" if used else ""
     size = sum(len(part.content) for part in request.messages)
     return ScoreFailed(
-        f"the prompt overflows the context of {request.provider} model {request.model}{figures} "
+        f"{request.provider} model {request.model}: the prompt overflows the context{figures} "
         f"({size:,} characters sent); shorten the text with a processor or take a larger model"
     )
 
