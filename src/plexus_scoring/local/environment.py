@@ -107,11 +107,7 @@ class ExecutionEnvironment:
         self._log.add(f"START RequestId: {invocation.request_id} Version: $LATEST")
         started = time.monotonic()
         posted = self._api.dispatch(invocation, timeout)
-        try:
-            await _first_of(timeout, posted, self._exit)
-        except asyncio.CancelledError:
-            self._broken = True
-            raise
+        await _first_of(timeout, posted, self._exit)
         duration = time.monotonic() - started
         if posted.done():
             answer = posted.result()

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -48,15 +49,29 @@ def act(event, context):
             print("about to hang")
             threading.Event().wait()
         case "wait_for":
-            path = Path(event["path"])
-            (path.parent / f"started-{os.getpid()}").touch()
-            while not path.exists():  # noqa: ASYNC110 - a handler is not async
+            print("waiting")
+            while not Path(event["path"]).exists():
                 time.sleep(0.01)
+        case "die_after_answer":
+            threading.Thread(target=die_soon, args=[os.getpid()]).start()
+        case "child":
+            child = subprocess.Popen(["sleep", "600"])
+            return {"child": child.pid}
+        case "trap":
+            signal.signal(signal.SIGTERM, lambda *_: print("asked to end"))
+            print("trapped")
+            threading.Event().wait(5)
         case "large":
             return "x" * event["bytes"]
         case "write":
             print("y" * event["bytes"])
     return {"pid": os.getpid()}
+
+
+def die_soon(pid):
+    """End the process at a moment when it may be idle."""
+    time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
 
 
 def batch(event, context):
@@ -78,5 +93,3 @@ def batch(event, context):
                 threading.Event().wait()
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}
 
-
-no_handler = "a string"
