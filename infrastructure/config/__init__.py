@@ -1,0 +1,1 @@
+"""What differs between deployments, typed and checked."""

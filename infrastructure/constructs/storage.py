@@ -1,0 +1,101 @@
+"""The bucket of traces, logs and large texts."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infrastructure import nag
+from infrastructure.config.model import StageConfig
+
+
+class AttachmentsBucket(Construct):
+    """Versioned, encrypted, TLS-only, private; access is logged to a bucket beside it."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: StageConfig) -> None:
+        """Create both buckets."""
+        super().__init__(scope, construct_id)
+        removal = RemovalPolicy.RETAIN if config.retain_data else RemovalPolicy.DESTROY
+        access_log = s3.Bucket(
+            self,
+            "AccessLog",
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            removal_policy=removal,
+            lifecycle_rules=[s3.LifecycleRule(id="forget", expiration=Duration.days(90))],
+        )
+        nag.acknowledge(access_log, "It is the access log; a log of the log would never end.", "S1")
+        expiration = (
+            Duration.days(config.attachments_expire_days)
+            if config.attachments_expire_days is not None
+            else None
+        )
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            versioned=True,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            removal_policy=removal,
+            server_access_logs_bucket=access_log,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="cool-and-forget",
+                    expiration=expiration,
+                    noncurrent_version_expiration=Duration.days(30),
+                    abort_incomplete_multipart_upload_after=Duration.days(7),
+                    transitions=None
+                    if expiration is not None
+                    else [
+                        s3.Transition(
+                            storage_class=s3.StorageClass.INTELLIGENT_TIERING,
+                            transition_after=Duration.days(30),
+                        )
+                    ],
+                )
+            ],
+        )
+
+    def grant(self, role: iam.Role, *, also_read: tuple[str, ...] = ()) -> None:
+        """Let a role read and write objects here, and read those of the buckets named `also_read`.
+
+        Listing is allowed because S3 answers "denied" in place of "not found" to who may not list.
+        """
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="Attachments",
+                actions=["s3:GetObject", "s3:PutObject"],
+                resources=[self.bucket.arn_for_objects("*")],
+            )
+        )
+        others = [f"arn:{Stack.of(self).partition}:s3:::{name}" for name in also_read]
+        if others:
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="Items",
+                    actions=["s3:GetObject"],
+                    resources=[f"{bucket}/*" for bucket in others],
+                )
+            )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="NotFound",
+                actions=["s3:ListBucket"],
+                resources=[self.bucket.bucket_arn, *others],
+            )
+        )
+        resource = self.bucket.node.default_child
+        assert isinstance(resource, s3.CfnBucket)
+        own = Stack.of(self).get_logical_id(resource)
+        nag.acknowledge(
+            role,
+            "Objects are named by result and item ids, which are not known at deploy time.",
+            f"IAM5[Resource::<{own}.Arn>/*]",
+            *(f"IAM5[Resource::arn:<AWS::Partition>:s3:::{name}/*]" for name in also_read),
+        )

@@ -1,0 +1,1 @@
+"""Building images with whatever engine is there, and releasing them. No CDK is needed for it."""

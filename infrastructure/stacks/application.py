@@ -1,0 +1,214 @@
+"""One stage of the service: queues, table, bucket, functions, alarms and, where configured, ECS services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack, Tags
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infrastructure.config.model import FunctionConfig, StageConfig
+from infrastructure.constructs.alarms import METRICS_NAMESPACE, Alarms
+from infrastructure.constructs.canary import Canary
+from infrastructure.constructs.container_function import ContainerFunction
+from infrastructure.constructs.container_service import (
+    API_PORT,
+    HEALTH_PORT,
+    ApiEntrance,
+    ContainerService,
+    ServiceCluster,
+    scale_with_queue,
+)
+from infrastructure.constructs.dashboard import ServiceDashboard
+from infrastructure.constructs.encryption import EncryptedLogs
+from infrastructure.constructs.event_source import feed
+from infrastructure.constructs.jobs_table import JobsTable
+from infrastructure.constructs.queues import Queues
+from infrastructure.constructs.secret import ServiceSecret
+from infrastructure.constructs.storage import AttachmentsBucket
+from infrastructure.constructs.sweep_schedule import SweepSchedule
+from infrastructure.functions import SCORING, SWEEPER
+
+
+class ApplicationStack(Stack):
+    """Everything that a stage needs at run time, and who may do what with it."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: StageConfig,
+        commit: str,
+        functions: tuple[str, ...],
+        **kwargs: Any,
+    ) -> None:
+        """Create the stage's resources."""
+        super().__init__(
+            scope,
+            construct_id,
+            description=f"plexus-scoring, stage {config.name}",
+            termination_protection=config.retain_data,
+            **kwargs,
+        )
+        config.check()
+        self._config = config
+        self._commit = commit
+        self.logs = EncryptedLogs(self, "Logs", config=config)
+        self.queues = Queues(self, "Queues", config=config)
+        self.jobs = JobsTable(self, "Jobs", config=config)
+        self.attachments = AttachmentsBucket(self, "Attachments", config=config)
+        self.secret = ServiceSecret(self, "Secret", config=config, key=self.logs.key)
+        self._environment = self._common_environment()
+
+        self.functions = {
+            name: self._function(name, _size(config, name)) for name in functions
+        }
+        scoring, sweeper = self.functions[SCORING], self.functions[SWEEPER]
+        feed(scoring.alias, self.queues.request, config.events)
+        SweepSchedule(
+            self, "Sweep", alias=sweeper.alias, every_minutes=config.sweep_every_minutes
+        )
+        alarms = Alarms(
+            self,
+            "Alarms",
+            config=config,
+            queues=self.queues,
+            scoring=scoring.alias,
+            sweeper=sweeper.alias,
+        )
+        ServiceDashboard(
+            self,
+            "Overview",
+            config=config,
+            queues=self.queues,
+            scoring=scoring.alias,
+            alarms=alarms,
+        )
+        Canary(
+            self,
+            "Canary",
+            alias=scoring.alias,
+            deployment=config.deployment,
+            alarms=[alarms.errors],
+        )
+        self._services()
+        self._outputs()
+        Tags.of(self).add("service", "plexus-scoring")
+        Tags.of(self).add("stage", config.name)
+
+    def _common_environment(self) -> dict[str, str]:
+        """Return the settings of every process (see ``docs/settings.md``); no secret is among them."""
+        config = self._config
+        environment = {
+            "PLEXUS_ENVIRONMENT": config.name,
+            "PLEXUS_ACCOUNT_KEY": config.account_key,
+            "PLEXUS_SECRET_ARN": self.secret.secret.secret_arn,
+            "PLEXUS_SCORING_MODE": config.mode,
+            "PLEXUS_STORE": "dynamodb",
+            "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL": self.queues.request.queue_url,
+            "PLEXUS_RESPONSE_WORKER_QUEUE_URL": self.queues.response.queue_url,
+            "PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL": self.queues.request_dead_letters.queue_url,
+            "PLEXUS_JOBS_TABLE_NAME": self.jobs.table.table_name,
+            "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME": self.attachments.bucket.bucket_name,
+            "PLEXUS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+            "SCORECARD_CACHE_DIR": "/tmp/scorecards",  # noqa: S108  Lambda's one writable folder
+        }
+        if config.api_url is not None:
+            environment["PLEXUS_API_URL"] = config.api_url
+        return environment
+
+    def _function(self, name: str, size: FunctionConfig) -> ContainerFunction:
+        function = ContainerFunction(
+            self,
+            "".join(part.capitalize() for part in name.split("_")),
+            name=name,
+            stage=self._config,
+            size=size,
+            commit=self._commit,
+            environment=self._environment,
+            logs=self.logs,
+        )
+        self._grant(function.role, answers=name == SCORING)
+        return function
+
+    def _grant(self, role: iam.Role, *, answers: bool) -> None:
+        """Give a process what it uses: the table, the queue it fills; and, if it scores, what scoring needs."""
+        self.jobs.grant(role)
+        self.secret.grant(role)
+        sends = [self.queues.request]
+        if answers:
+            self.attachments.grant(role, also_read=self._config.item_buckets)
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="Requests",
+                    actions=[
+                        "sqs:ChangeMessageVisibility",
+                        "sqs:DeleteMessage",
+                        "sqs:GetQueueAttributes",
+                        "sqs:ReceiveMessage",
+                    ],
+                    resources=[self.queues.request.queue_arn],
+                )
+            )
+            sends = [self.queues.response, self.queues.request_dead_letters]
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="Send",
+                actions=["sqs:SendMessage"],
+                resources=[queue.queue_arn for queue in sends],
+            )
+        )
+
+    def _services(self) -> None:
+        config = self._config
+        if config.worker is None and config.api is None:
+            return
+        cluster = ServiceCluster(self, "Cluster", stage=config, logs=self.logs)
+        if config.worker is not None:
+            worker = ContainerService(
+                self,
+                "Worker",
+                cluster=cluster,
+                size=config.worker,
+                commit=self._commit,
+                command=["worker", "--transport", "sqs"],
+                environment=self._environment,
+                port=HEALTH_PORT,
+            )
+            self._grant(worker.role, answers=True)
+            scale_with_queue(worker, self.queues.request)
+        if config.api is not None:
+            api = ContainerService(
+                self,
+                "Api",
+                cluster=cluster,
+                size=config.api.tasks,
+                commit=self._commit,
+                command=["api", "--host", "0.0.0.0", "--port", str(API_PORT)],  # noqa: S104  behind the balancer
+                environment=self._environment,
+                port=API_PORT,
+            )
+            self._grant(api.role, answers=False)
+            ApiEntrance(self, "Entrance", cluster=cluster, service=api, config=config.api)
+
+    def _outputs(self) -> None:
+        for name, value in {
+            "RequestQueueUrl": self.queues.request.queue_url,
+            "RequestDeadLetterQueueUrl": self.queues.request_dead_letters.queue_url,
+            "ResponseQueueUrl": self.queues.response.queue_url,
+            "JobsTableName": self.jobs.table.table_name,
+            "AttachmentsBucketName": self.attachments.bucket.bucket_name,
+            "SecretArn": self.secret.secret.secret_arn,
+            "ScoringFunction": self.functions[SCORING].function.function_name,
+        }.items():
+            CfnOutput(self, name, value=value)
+
+
+def _size(config: StageConfig, function: str) -> FunctionConfig:
+    if function == SCORING:
+        return config.scoring
+    if function == SWEEPER:
+        return config.sweeper
+    return config.other_function
