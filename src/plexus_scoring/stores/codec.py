@@ -16,8 +16,8 @@ from plexus_scoring.model.messages import MAX_ID_CHARACTERS, well_formed
 
 T = TypeVar("T")
 
-# DynamoDB's key attributes and PostgreSQL's index entries end at 2 KB; two ids must fit into one.
-MAX_ID_BYTES = 1_024
+# DynamoDB ends sort keys at 1,024 bytes and PostgreSQL index entries at 2,704; prefixes and a second id must fit.
+MAX_ID_BYTES = 960
 
 
 def encode(value: Any) -> bytes:
@@ -57,7 +57,18 @@ def check_id(value: str, what: str) -> str:
         raise InvalidRequest(f"{what} is longer than {MAX_ID_CHARACTERS} characters")
     if "\0" in value or well_formed(value) != value:
         raise InvalidRequest(f"{what} has characters that cannot be stored: {value!a}")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidRequest(f"{what} is longer than {MAX_ID_BYTES} bytes")
     return value
+
+
+def is_id(value: str) -> bool:
+    """Whether anything can be stored under this id; if not, nothing is."""
+    try:
+        check_id(value, "the id")
+    except InvalidRequest:
+        return False
+    return True
 
 
 def memo_key(*, item_digest: str | None, score_version: str | None, score: str) -> str | None:

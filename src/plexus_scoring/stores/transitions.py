@@ -103,8 +103,8 @@ def lost(job: ScoringJob | None, lease: Lease) -> LeaseLost:
 
 
 def renewed(job: ScoringJob, *, now: float, lease_seconds: float) -> ScoringJob:
-    """Return the job with its lease's end moved."""
-    return replace(job, lease_expires_at=now + lease_seconds, updated_at=now)
+    """Return the job with its lease's end moved; `updated_at` tells of changes of state only."""
+    return replace(job, lease_expires_at=now + lease_seconds)
 
 
 def completed(job: ScoringJob, result: ScoreResult, *, now: float) -> ScoringJob:
