@@ -139,9 +139,13 @@ class ScriptedChatServer:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             self.connections += 1
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._connection(reader, writer)
-            writer.close()
+            try:
+                with contextlib.suppress(
+                    ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
+                ):
+                    await self._connection(reader, writer)
+            finally:
+                writer.close()
 
         server = await asyncio.start_server(
             connected, "127.0.0.1", self._port, limit=MAX_HEADER_BYTES, backlog=2048
@@ -153,6 +157,7 @@ class ScriptedChatServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a turn of the loop in which the transports let go of their sockets
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -133,8 +133,13 @@ def converse_arguments(request: ChatRequest) -> dict[str, Any]:
 
 
 def read_answer(request: ChatRequest, answer: dict[str, Any]) -> ChatReply:
-    """Return the reply of Converse's answer; reasoning blocks are not part of it."""
-    content = answer.get("output", {}).get("message", {}).get("content", [])
+    """Return the reply of Converse's answer; reasoning blocks are not part of it.
+
+    Raises EngineUnavailable if it is none.
+    """
+    if "output" not in answer:  # botocore makes an empty answer of a body that it cannot read
+        raise failures.malformed(request, "the answer is not one of Converse")
+    content = answer["output"].get("message", {}).get("content", [])
     usage = answer.get("usage", {})
     cached = usage.get("cacheReadInputTokens", 0)
     return ChatReply(
