@@ -111,7 +111,7 @@ def test_boto3_invokes_by_name_and_by_arn(served, make_function):
     )
     for name in ("probe", make_function().arn):
         answer = client.invoke(
-            FunctionName=name, LogType="Tail", Payload=b'{"do": "write", "bytes": 3}'
+            FunctionName=name, LogType="Tail", Payload=b'{"do": "write", "size": 3}'
         )
         assert answer["StatusCode"] == 200
         assert b"yyy\n" in base64.b64decode(answer["LogResult"])

@@ -116,7 +116,7 @@ async def test_the_log_tail_is_the_invocations_own(make_function, log):
 
 
 async def test_the_log_tail_keeps_the_last_4_kb(runtime, log):
-    result = await runtime.invoke(event("write", bytes=200_000))
+    result = await runtime.invoke(event("write", size=200_000))
     assert len(result.log_tail) == LOG_TAIL_BYTES
     assert b"\tMemory Size: " in result.log_tail
     assert log.text.count("y") >= 200_000
@@ -207,14 +207,14 @@ async def test_a_missing_interpreter_is_a_configuration_error(make_function):
 
 
 async def test_payload_limits(runtime):
-    room = MAX_SYNC_PAYLOAD_BYTES - len(event("", text=""))
-    assert (await runtime.invoke(event("", text="x" * room))).function_error is None
+    room = MAX_SYNC_PAYLOAD_BYTES - len(event(None, text=""))
+    assert (await runtime.invoke(event(None, text="x" * room))).function_error is None
     with pytest.raises(InvocationRefused) as refused:
-        await runtime.invoke(event("", text="x" * (room + 1)))
+        await runtime.invoke(event(None, text="x" * (room + 1)))
     assert (refused.value.status, refused.value.error_type) == (413, "RequestTooLargeException")
-    fits = await runtime.invoke(event("large", bytes=MAX_RESPONSE_BYTES - 2))
+    fits = await runtime.invoke(event("large", size=MAX_RESPONSE_BYTES - 2))
     assert len(fits.payload) == MAX_RESPONSE_BYTES
-    result = await runtime.invoke(event("large", bytes=MAX_RESPONSE_BYTES))
+    result = await runtime.invoke(event("large", size=MAX_RESPONSE_BYTES))
     assert result.function_error == "Unhandled"
     assert json.loads(result.payload)["errorType"] == "Function.ResponseSizeTooLarge"
     assert (await runtime.invoke(event())).function_error is None

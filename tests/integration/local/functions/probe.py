@@ -9,15 +9,16 @@ import threading
 import time
 from pathlib import Path
 
+say = print  # what a function prints is what these handlers are about
 calls = 0
-print("cold start of the probe")
+say("cold start of the probe")
 
 
 def describe(event, context):
     """Return what a handler sees of its surroundings."""
     global calls  # noqa: PLW0603 - shows that the process is reused
     calls += 1
-    print(f"call {calls}")
+    say(f"call {calls}")
     sys.stderr.write("to stderr\n")
     return {
         "event": event,
@@ -37,45 +38,89 @@ def describe(event, context):
 
 def act(event, context):
     """Do what the event asks for."""
-    match event.get("do"):
-        case "raise":
-            raise ValueError(event["message"])
-        case "exit":
-            sys.stdout.write("last words\n")
-            os._exit(event["code"])
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "hang":
-            print("about to hang")
-            threading.Event().wait()
-        case "wait_for":
-            print("waiting")
-            while not Path(event["path"]).exists():
-                time.sleep(0.01)
-        case "die_after_answer":
-            threading.Thread(target=die_soon, args=[os.getpid()]).start()
-        case "child":
-            child = subprocess.Popen(["sleep", "600"])
-            return {"child": child.pid}
-        case "trap":
-            signal.signal(signal.SIGTERM, lambda *_: print("asked to end"))
-            print("trapped")
-            threading.Event().wait(5)
-        case "large":
-            return "x" * event["bytes"]
-        case "write":
-            print("y" * event["bytes"])
-    return {"pid": os.getpid()}
+    action = event.pop("do", None)
+    answer = ACTIONS[action](**event) if action else None
+    return {"pid": os.getpid()} if answer is None else answer
 
 
-def die_soon(pid):
-    """End the process at a moment when it may be idle."""
-    time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
+def fail(message):
+    """End with an exception."""
+    raise ValueError(message)
+
+
+def end(code):
+    """End the process."""
+    sys.stdout.write("last words\n")
+    os._exit(code)
+
+
+def kill():
+    """End the process as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    """Never answer."""
+    say("about to hang")
+    threading.Event().wait()
+
+
+def wait_for(path):
+    """Answer once a file is there."""
+    say("waiting")
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+def die_after_answer():
+    """End the process a moment after the answer."""
+    pid = os.getpid()
+
+    def later():
+        time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=later).start()
+
+
+def child():
+    """Leave a process behind."""
+    return {"child": subprocess.Popen(["sleep", "600"]).pid}
+
+
+def trap():
+    """Hear SIGTERM and stay."""
+    signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked to end\n"))
+    say("trapped")
+    threading.Event().wait()
+
+
+def large(size):
+    """Return a JSON string of so many characters."""
+    return "x" * size
+
+
+def write(size):
+    """Write so many characters."""
+    say("y" * size)
+
+
+ACTIONS = {
+    "raise": fail,
+    "exit": end,
+    "kill": kill,
+    "hang": hang,
+    "wait_for": wait_for,
+    "die_after_answer": die_after_answer,
+    "child": child,
+    "trap": trap,
+    "large": large,
+    "write": write,
+}
 
 
 def batch(event, context):
-    """Fail the SQS records that say so; raise when one asks for it."""
+    """Fail the SQS records that say so; raise or hang when one asks for it."""
     failed = []
     for record in event["Records"]:
         body = json.loads(record["body"])
@@ -92,4 +137,3 @@ def batch(event, context):
             case "hang_once" if count == 1:
                 threading.Event().wait()
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}
-
