@@ -66,9 +66,7 @@ def build(
         app, "plexus-scoring-github", repository=delivery.repository, stages=stages, functions=names
     )
     for config in stages:
-        ApplicationStage(
-            app, config.name, config=config, commit=delivery.commit, functions=names
-        )
+        ApplicationStage(app, config.name, config=config, commit=delivery.commit, functions=names)
         DeliveryPipeline(
             app,
             f"{config.prefix}-pipeline",

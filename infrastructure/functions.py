@@ -1,4 +1,4 @@
-"""The functions: one folder of ``lambda_functions/`` each. Adding a folder adds a function, its repository and image."""
+"""The functions: one folder of ``lambda_functions/`` each. A new folder is a new function and image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ def discover(folder: Path = ROOT / "lambda_functions") -> tuple[str, ...]:
             is missing.
     """
     names = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(("_", "."))
     )
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            raise ConfigError(f"lambda_functions/{name}: a function's name is 1 to 40 of a-z, 0-9 and _")
+            raise ConfigError(
+                f"lambda_functions/{name}: a function's name is 1 to 40 of a-z, 0-9 and _"
+            )
         if not (folder / name / "handler.py").is_file():
-            raise ConfigError(f"lambda_functions/{name} has no handler.py: add one or remove the folder")
+            raise ConfigError(
+                f"lambda_functions/{name} has no handler.py: add one or remove the folder"
+            )
     missing = sorted({SCORING, SWEEPER} - set(names))
     if missing:
         raise ConfigError(f"lambda_functions/ lacks {', '.join(missing)}")
@@ -43,5 +49,5 @@ WORKER_REPOSITORY = "plexus/scoring-worker"
 
 
 def digest_parameter(stage: str, image: str, commit: str) -> str:
-    """Return the SSM parameter that holds the digest of a commit's image. `image` is a function's name or ``worker``."""
+    """Return the SSM parameter with the digest of a commit's image: a function's name or ``worker``."""
     return f"/plexus-scoring/{stage}/images/{image}/{commit}"

@@ -27,7 +27,6 @@ FARGATE_MEMORY_MIB = {
 }
 MOST_UNWINDOWED_RECORDS = 10
 VISIBILITY_TIMEOUTS = 6  # AWS: a queue's visibility timeout is at least six function timeouts
-MOST_VISIBILITY_SECONDS = 43_200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,9 @@ class TaskConfig:
         """Check Fargate's sizes. Raises ConfigError."""
         sizes = FARGATE_MEMORY_MIB.get(self.cpu)
         if sizes is None:
-            raise ConfigError(f"{where}.cpu is {self.cpu}: must be one of {list(FARGATE_MEMORY_MIB)}")
+            raise ConfigError(
+                f"{where}.cpu is {self.cpu}: must be one of {list(FARGATE_MEMORY_MIB)}"
+            )
         if self.memory_mib not in sizes:
             raise ConfigError(
                 f"{where}.memory_mib is {self.memory_mib}: "
@@ -204,41 +205,50 @@ class StageConfig:
             ConfigError: the first value that AWS would refuse, or that would lose messages.
         """
         where = f"stage {self.name!r}: "
+        self._check_names(where)
+        self._check_limits(where)
+        for part in ("scoring", "sweeper", "other_function", "events", "alarms", "worker", "api"):
+            value = getattr(self, part)
+            if value is not None:
+                value.check(where + part)
+
+    def _check_names(self, where: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", self.name):
-            raise ConfigError(f"{where}name must be 1 to 20 of a-z, 0-9 and -, beginning with a letter")
+            raise ConfigError(
+                f"{where}name must be 1 to 20 of a-z, 0-9 and -, beginning with a letter"
+            )
         if not self.branch:
             raise ConfigError(f"{where}branch is empty: name the branch whose pushes deploy it")
         if (self.account is None) != (self.region is None):
             raise ConfigError(f"{where}set account and region both, or neither")
         if self.account is not None and not re.fullmatch(r"\d{12}", self.account):
             raise ConfigError(f"{where}account must be 12 digits")
-        self.scoring.check(f"{where}scoring")
-        self.sweeper.check(f"{where}sweeper")
-        self.other_function.check(f"{where}other_function")
-        self.events.check(f"{where}events")
-        self.alarms.check(f"{where}alarms")
+        if self.secret_arn is not None and not re.match(
+            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-\w{6}$", self.secret_arn
+        ):
+            raise ConfigError(
+                f"{where}secret_arn must be a secret's full ARN, six characters at its end"
+            )
+        for bucket in self.item_buckets:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+                raise ConfigError(f"{where}item_buckets: {bucket!r} is no bucket's name")
+
+    def _check_limits(self, where: str) -> None:
         require_range(f"{where}sweep_every_minutes", self.sweep_every_minutes, 1, 1440, "minutes")
         require_range(f"{where}max_receive_count", self.max_receive_count, 5, 1000)
+        if self.attachments_expire_days is not None:
+            require_range(
+                f"{where}attachments_expire_days", self.attachments_expire_days, 1, 36_500, "days"
+            )
         if self.log_retention_days not in LOG_RETENTION_DAYS:
             raise ConfigError(
                 f"{where}log_retention_days is {self.log_retention_days}: "
                 f"must be one of {list(LOG_RETENTION_DAYS)}"
             )
         if self.deployment not in DEPLOYMENTS:
-            raise ConfigError(f"{where}deployment is {self.deployment!r}: must be one of {DEPLOYMENTS}")
-        if self.attachments_expire_days is not None:
-            require_range(f"{where}attachments_expire_days", self.attachments_expire_days, 1, 36_500)
-        if self.secret_arn is not None and not re.match(
-            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-\w{6}$", self.secret_arn
-        ):
-            raise ConfigError(f"{where}secret_arn must be a secret's full ARN, six characters at its end")
-        for bucket in self.item_buckets:
-            if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-                raise ConfigError(f"{where}item_buckets: {bucket!r} is no bucket's name")
-        if self.worker is not None:
-            self.worker.check(f"{where}worker")
-        if self.api is not None:
-            self.api.check(f"{where}api")
+            raise ConfigError(
+                f"{where}deployment is {self.deployment!r}: must be one of {', '.join(DEPLOYMENTS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

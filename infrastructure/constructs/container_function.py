@@ -49,9 +49,7 @@ class ContainerFunction(Construct):
             description=f"What {function_name} may do",
         )
         group.grant_write(self.role)
-        repository = ecr.Repository.from_repository_name(
-            self, "Repository", repository_name(name)
-        )
+        repository = ecr.Repository.from_repository_name(self, "Repository", repository_name(name))
         digest = ssm.StringParameter.value_for_string_parameter(
             self, digest_parameter(stage.name, name, commit)
         )

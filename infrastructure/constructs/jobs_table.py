@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
@@ -25,18 +23,19 @@ class JobsTable(Construct):
             for attribute in layout["AttributeDefinitions"]
         }
 
-        def key(schema: list[dict[str, str]]) -> dict[str, dynamodb.Attribute]:
-            return {
-                _ROLES[part["KeyType"]]: dynamodb.Attribute(
-                    name=part["AttributeName"], type=types[part["AttributeName"]]
-                )
-                for part in schema
-            }
+        def keys(schema: list[dict[str, str]]) -> tuple[dynamodb.Attribute, dynamodb.Attribute]:
+            partition, sort = (
+                dynamodb.Attribute(name=part["AttributeName"], type=types[part["AttributeName"]])
+                for part in sorted(schema, key=lambda part: part["KeyType"])  # HASH, RANGE
+            )
+            return partition, sort
 
+        partition, sort = keys(layout["KeySchema"])
         self.table = dynamodb.Table(
             self,
             "Table",
-            **key(layout["KeySchema"]),
+            partition_key=partition,
+            sort_key=sort,
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             encryption=dynamodb.TableEncryption.AWS_MANAGED,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -49,10 +48,14 @@ class JobsTable(Construct):
         self._indexes: list[str] = []
         for index in layout["GlobalSecondaryIndexes"]:
             self._indexes.append(index["IndexName"])
+            partition, sort = keys(index["KeySchema"])
+            projection = index["Projection"]
             self.table.add_global_secondary_index(
                 index_name=index["IndexName"],
-                **key(index["KeySchema"]),
-                **_projection(index["Projection"]),
+                partition_key=partition,
+                sort_key=sort,
+                projection_type=dynamodb.ProjectionType[projection["ProjectionType"]],
+                non_key_attributes=projection.get("NonKeyAttributes"),
             )
 
     def grant(self, role: iam.Role) -> None:
@@ -77,14 +80,4 @@ class JobsTable(Construct):
         )
 
 
-def _projection(layout: dict[str, Any]) -> dict[str, Any]:
-    projection: dict[str, Any] = {
-        "projection_type": dynamodb.ProjectionType[layout["ProjectionType"]]
-    }
-    if "NonKeyAttributes" in layout:
-        projection["non_key_attributes"] = layout["NonKeyAttributes"]
-    return projection
-
-
-_ROLES = {"HASH": "partition_key", "RANGE": "sort_key"}
 _TYPES = {"S": dynamodb.AttributeType.STRING, "N": dynamodb.AttributeType.NUMBER}

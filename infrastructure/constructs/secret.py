@@ -34,7 +34,8 @@ class ServiceSecret(Construct):
             encryption_key=key,
             # A key that no one knows, so that the JSON is valid before an operator fills it.
             generate_secret_string=secretsmanager.SecretStringGenerator(
-                secret_string_template="{}", generate_string_key="UNUSED"
+                secret_string_template="{}",  # noqa: S106  a template, and empty
+                generate_string_key="UNUSED",
             ),
             removal_policy=RemovalPolicy.RETAIN if config.retain_data else RemovalPolicy.DESTROY,
         )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack, pipelines
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_codepipeline as codepipeline
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
-from aws_cdk import pipelines
 from constructs import Construct
 
 from infrastructure.config.model import DeliveryConfig, StageConfig
@@ -110,7 +109,9 @@ class DeliveryPipeline(Stack):
                 partial_build_spec=codebuild.BuildSpec.from_object(
                     {
                         "phases": {
-                            "install": {"runtime-versions": {"python": PYTHON_VERSION, "nodejs": 22}}
+                            "install": {
+                                "runtime-versions": {"python": PYTHON_VERSION, "nodejs": 22}
+                            }
                         }
                     }
                 ),
@@ -158,11 +159,14 @@ class DeliveryPipeline(Stack):
     def _smoke_test(self) -> pipelines.Step:
         """Invoke the deployed function with an empty event: it polls its queue once, and must not fail."""
         function = f"{self._config.prefix}-{SCORING.replace('_', '-')}"
+        invoke = (
+            f"aws lambda invoke --function-name {function}:{ALIAS} --payload '{{}}' "
+            "--cli-binary-format raw-in-base64-out --log-type Tail answer.json > call.json"
+        )
         return self._step(
             "SmokeTest",
             [
-                f"aws lambda invoke --function-name {function}:{ALIAS} --payload '{{}}' "
-                "--cli-binary-format raw-in-base64-out --log-type Tail answer.json > call.json",
+                invoke,
                 "cat call.json answer.json",
                 "jq --exit-status '.FunctionError == null' call.json",
             ],

@@ -62,14 +62,10 @@ class ApplicationStack(Stack):
         self.secret = ServiceSecret(self, "Secret", config=config, key=self.logs.key)
         self._environment = self._common_environment()
 
-        self.functions = {
-            name: self._function(name, _size(config, name)) for name in functions
-        }
+        self.functions = {name: self._function(name, _size(config, name)) for name in functions}
         scoring, sweeper = self.functions[SCORING], self.functions[SWEEPER]
         feed(scoring.alias, self.queues.request, config.events)
-        SweepSchedule(
-            self, "Sweep", alias=sweeper.alias, every_minutes=config.sweep_every_minutes
-        )
+        SweepSchedule(self, "Sweep", alias=sweeper.alias, every_minutes=config.sweep_every_minutes)
         alarms = Alarms(
             self,
             "Alarms",

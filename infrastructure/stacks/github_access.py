@@ -41,7 +41,11 @@ class GithubAccessStack(Stack):
         provider = iam.CfnOIDCProvider(
             self, "Provider", url=f"https://{ISSUER}", client_id_list=["sts.amazonaws.com"]
         )
-        images = [BASE_REPOSITORY, WORKER_REPOSITORY, *(repository_name(name) for name in functions)]
+        images = [
+            BASE_REPOSITORY,
+            WORKER_REPOSITORY,
+            *(repository_name(name) for name in functions),
+        ]
         for config in stages:
             role = iam.Role(
                 self,
@@ -80,9 +84,7 @@ class GithubAccessStack(Stack):
             )
         )
         role.add_to_policy(
-            iam.PolicyStatement(
-                sid="Login", actions=["ecr:GetAuthorizationToken"], resources=["*"]
-            )
+            iam.PolicyStatement(sid="Login", actions=["ecr:GetAuthorizationToken"], resources=["*"])
         )
         role.add_to_policy(
             iam.PolicyStatement(
@@ -113,9 +115,7 @@ class GithubAccessStack(Stack):
                 ],
             )
         )
-        nag.acknowledge(
-            role, "ecr:GetAuthorizationToken takes no resource.", "IAM5[Resource::*]"
-        )
+        nag.acknowledge(role, "ecr:GetAuthorizationToken takes no resource.", "IAM5[Resource::*]")
         nag.acknowledge(
             role,
             "One parameter an image and commit; the stage's own path bounds them.",

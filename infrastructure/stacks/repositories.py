@@ -43,7 +43,9 @@ class RepositoriesStack(Stack):
                     conditions={
                         "ArnLike": {
                             "aws:SourceArn": self.format_arn(
-                                service="lambda", resource="function", resource_name="plexus-scoring-*",
+                                service="lambda",
+                                resource="function",
+                                resource_name="plexus-scoring-*",
                                 arn_format=ArnFormat.COLON_RESOURCE_NAME,
                             )
                         }
