@@ -7,6 +7,7 @@ A transport implements `Source` (take messages, extend them), `Delivery` (settle
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -17,6 +18,11 @@ from plexus_scoring.model.messages import ScoringRequest
 
 Handle = Callable[[ScoringRequest, float | None], Awaitable[Disposition]]
 """`ScoringService.handle`: a request and the time at which its answer must be there."""
+
+current_correlation_id: ContextVar[str | None] = ContextVar(
+    "plexus_scoring_correlation", default=None
+)
+"""The sender's correlation id while its message is worked on: the response is made in the same task."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,6 +103,7 @@ class Consumer:
             if not self._stopping.is_set():
                 self.stop()
             await asyncio.gather(*self._helpers, return_exceptions=True)
+            await self._hand_back_received()
             await self._drain()
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
@@ -200,6 +201,14 @@ class Consumer:
                 delivery.envelope.message_id,
                 error,
             )
+
+    async def _hand_back_received(self) -> None:
+        """Give back what the source had taken from the broker and we had not taken from the source."""
+        try:
+            while deliveries := await self._source.receive(self._concurrency):
+                await self._hand_back(deliveries)
+        except StoreUnavailable as error:
+            log.info("%s: nothing to hand back: %s", self._source.name, error)
 
     async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
         if deliveries:

@@ -8,7 +8,7 @@ from plexus_scoring.model.disposition import DeadLetter, Disposition
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.messages import decode_json, parse_request
 from plexus_scoring.telemetry import names, tracing
-from plexus_scoring.transports.base import Envelope, Handle
+from plexus_scoring.transports.base import Envelope, Handle, current_correlation_id
 
 
 class RequestHandler:
@@ -22,12 +22,16 @@ class RequestHandler:
 
     async def __call__(self, envelope: Envelope, deadline: float) -> Disposition:
         """Work on one message. What cannot be read is dead: sending it again cannot help."""
+        current_correlation_id.set(envelope.correlation_id)
         try:
             body = decode_json(envelope.body)
             if isinstance(body, dict) and envelope.correlation_id:
                 # The sender's own id for the exchange stands in where the body names none.
                 body.setdefault("request_id", envelope.correlation_id)
-            request = parse_request(body, default_account=self._default_account)
+            request = parse_request(
+                body if isinstance(body, dict) else envelope.body,
+                default_account=self._default_account,
+            )
         except InvalidRequest as error:
             return DeadLetter(error.info())
         if envelope.reply_to or envelope.traceparent:

@@ -1,0 +1,305 @@
+"""RabbitMQ: requests from a quorum queue, responses with publisher confirms.
+
+Never a reject and never an unconfirmed publish: a message that is to come back later, or that is dead, is published to
+its new place, confirmed there, and acknowledged after that. A crash in between doubles it; the job's state makes a
+double harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustChannel
+
+from plexus_scoring.model.errors import ErrorInfo, NotFound, StoreUnavailable
+from plexus_scoring.model.messages import ScoringResponse
+from plexus_scoring.telemetry import tracing
+from plexus_scoring.transports import rabbitmq_topology
+from plexus_scoring.transports.base import Delivery, Envelope, current_correlation_id
+from plexus_scoring.transports.rabbitmq_acks import Acks
+from plexus_scoring.transports.rabbitmq_connection import (
+    CONNECTION_ERRORS,
+    RabbitConnection,
+    persistent,
+)
+from plexus_scoring.transports.rabbitmq_topology import Topology
+
+log = logging.getLogger(__name__)
+
+DELIVERIES_HEADER = "x-plexus-deliveries"
+REASON_CODE_HEADER = "x-plexus-reason-code"
+REASON_HEADER = "x-plexus-reason"
+REASON_TYPE_HEADER = "x-plexus-reason-type"
+DIED_AT_HEADER = "x-plexus-died-at"
+SOURCE_HEADER = "x-plexus-source"
+OUR_REASON_HEADERS = frozenset(
+    {REASON_CODE_HEADER, REASON_HEADER, REASON_TYPE_HEADER, DIED_AT_HEADER, SOURCE_HEADER}
+)
+# The broker's notes on a message's way; a copy starts its way anew.
+_BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+
+DEAD_LETTERS_FULL_SECONDS = 60.0
+"""When a message for a full dead-letter queue is tried again."""
+REQUEUE_PAUSE_SECONDS = 1.0
+
+
+class RabbitSource:
+    """Takes requests from a quorum queue."""
+
+    hold_seconds: float | None = None  # a delivery is ours until the channel ends
+
+    def __init__(
+        self, connection: RabbitConnection, topology: Topology, *, prefetch: int, declare: bool
+    ) -> None:
+        """Read `topology.request` with `prefetch` unacknowledged messages at most.
+
+        Args:
+            connection: Shared with the responder.
+            topology: Names of the queues.
+            prefetch: Bound of unacknowledged messages.
+            declare: Create the queues; else only check that they are there.
+        """
+        self.name = topology.request
+        self._connection = connection
+        self._topology = topology
+        self._prefetch = prefetch
+        self._declare = declare
+        self._buffer: deque[AbstractIncomingMessage] = deque()
+        self._arrived = asyncio.Event()
+        self._stopped = False
+        self._acks = Acks()
+        self._channel: AbstractRobustChannel | None = None
+        self._queue: AbstractQueue | None = None
+        self._tag: str | None = None
+
+    async def open(self) -> None:
+        """Connect, declare or check the queues, and start to consume."""
+        await self._connection.open()
+        prepare = rabbitmq_topology.declare if self._declare else rabbitmq_topology.check
+        await prepare(self._connection, self._topology)
+        try:
+            self._channel = await self._connection.channel()
+            await self._channel.set_qos(prefetch_count=self._prefetch)
+            queue = await self._channel.get_queue(self._topology.request, ensure=False)
+            self._tag = await queue.consume(self._on_message)
+            self._queue = queue
+        except CONNECTION_ERRORS as error:
+            raise StoreUnavailable(f"RabbitMQ: {self.name} cannot be consumed: {error}") from error
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        self._buffer.append(message)
+        self._arrived.set()
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for messages."""
+        while not self._buffer and not self._stopped:
+            self._arrived.clear()
+            await self._arrived.wait()
+        deliveries: list[Delivery] = []
+        while self._buffer and len(deliveries) < limit:
+            message = self._buffer.popleft()
+            if not message.channel.is_closed:  # else the broker has taken it back
+                deliveries.append(_RabbitDelivery(self, message))
+        return deliveries
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Nothing to extend."""
+
+    async def stop(self) -> None:
+        """Cancel the consumer."""
+        if self._queue is not None and self._tag is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await self._queue.cancel(self._tag)
+            except CONNECTION_ERRORS as error:
+                log.warning("consumer not cancelled: %s", error)
+        self._stopped = True
+        self._arrived.set()
+
+    async def check(self) -> None:
+        """Ask the broker for the queue."""
+        if not self._connection.is_up:
+            raise StoreUnavailable("RabbitMQ is not connected")
+        name = self._topology.request
+        see = rabbitmq_topology.see_queue(name)
+        await rabbitmq_topology.ask(self._connection, name, "queue", see)
+
+    async def aclose(self) -> None:
+        """Send what acknowledgements are left, and end the channel."""
+        await self._acks.drain()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await channel.close()
+            except CONNECTION_ERRORS as error:
+                log.info("channel not closed in order: %s", error)
+
+    def settle(self, message: AbstractIncomingMessage) -> None:
+        """Acknowledge, together with what else is settled in this turn of the loop."""
+        if message.delivery_tag is not None:
+            self._acks.add(message.channel, message.delivery_tag)
+
+    async def move(
+        self,
+        message: AbstractIncomingMessage,
+        headers: dict[str, Any],
+        *,
+        to: str,
+        exchange: str = "",
+    ) -> None:
+        """Publish a copy elsewhere, confirmed, and acknowledge the original. Raises StoreUnavailable."""
+        properties = persistent(
+            message_id=message.message_id,
+            correlation_id=message.correlation_id,
+            reply_to=message.reply_to,
+            timestamp=message.timestamp,
+            headers=headers,
+        )
+        try:
+            await self._connection.publish(
+                message.body, properties, routing_key=to, exchange=exchange
+            )
+        except NotFound as error:
+            raise StoreUnavailable(error.message) from error
+        self.settle(message)
+
+    async def requeue(self, message: AbstractIncomingMessage) -> None:
+        """Have the broker take a message back that could not be moved; it counts as a delivery there."""
+        await asyncio.sleep(REQUEUE_PAUSE_SECONDS)
+        if message.channel.is_closed or message.delivery_tag is None:
+            return  # the broker has it back already
+        self._acks.forget(message.channel, message.delivery_tag)
+        await message.channel.basic_nack(message.delivery_tag, requeue=True, wait=False)
+
+    @property
+    def topology(self) -> Topology:
+        """The names."""
+        return self._topology
+
+
+class _RabbitDelivery:
+    """One message."""
+
+    def __init__(self, source: RabbitSource, message: AbstractIncomingMessage) -> None:
+        self._source = source
+        self._message = message
+        self.envelope = _envelope(message)
+
+    async def ack(self) -> None:
+        self._source.settle(self._message)
+
+    async def retry(self, after: float, *, counted: bool) -> None:
+        headers = _own_headers(self._message)
+        headers[DELIVERIES_HEADER] = self.envelope.deliveries + counted
+        topology = self._source.topology
+        to = topology.retry(after) if after > 0 else topology.request
+        await self._move(headers, to=to)
+
+    async def dead_letter(self, reason: ErrorInfo) -> None:
+        headers = _own_headers(self._message) | reason_headers(reason, self._source.name)
+        topology = self._source.topology
+        try:
+            await self._source.move(
+                self._message, headers, to=topology.request, exchange=topology.dead_exchange
+            )
+        except StoreUnavailable as error:
+            log.error(  # noqa: TRY400  one line: the cause is the broker's answer
+                "dead-letter queue takes no message, trying again in %.0f s: %s",
+                DEAD_LETTERS_FULL_SECONDS,
+                error,
+            )
+            await self.retry(DEAD_LETTERS_FULL_SECONDS, counted=False)
+
+    async def abandon(self) -> None:
+        await self.retry(0.0, counted=False)
+
+    async def _move(self, headers: dict[str, Any], *, to: str) -> None:
+        try:
+            await self._source.move(self._message, headers, to=to)
+        except StoreUnavailable:
+            try:
+                await self._source.requeue(self._message)
+            except CONNECTION_ERRORS as error:
+                log.info("not requeued, the broker takes it back with the channel: %s", error)
+            raise
+
+
+class RabbitResponder:
+    """Publishes responses (`ports.Responder`), to the request's `reply_to` if it named one."""
+
+    def __init__(self, connection: RabbitConnection, topology: Topology) -> None:
+        """Publish to `topology.response` by default."""
+        self._connection = connection
+        self._topology = topology
+
+    async def respond(self, response: ScoringResponse) -> None:
+        """Publish and wait for the confirm. Raises StoreUnavailable."""
+        context = tracing.traceparent() or response.traceparent
+        properties = persistent(
+            correlation_id=current_correlation_id.get() or response.request_id,
+            headers={"traceparent": context} if context else None,
+        )
+        body = msgspec.json.encode(response.body())
+        target = response.reply_to
+        if target and target not in self._topology.own:
+            try:
+                await self._connection.publish(body, properties, routing_key=target)
+            except NotFound:
+                log.warning("reply_to names no queue, responding on %s", self._topology.response)
+            else:
+                return
+        try:
+            await self._connection.publish(body, properties, routing_key=self._topology.response)
+        except NotFound as error:
+            raise StoreUnavailable(error.message) from error
+
+    async def aclose(self) -> None:
+        """Nothing to close: the connection belongs to who made it."""
+
+
+def reason_headers(reason: ErrorInfo, source: str) -> dict[str, Any]:
+    """Return what the dead-letter queue is to say of a message."""
+    headers = {
+        REASON_CODE_HEADER: reason.code,
+        REASON_HEADER: reason.message,
+        DIED_AT_HEADER: datetime.now(UTC).isoformat(timespec="seconds"),
+        SOURCE_HEADER: source,
+    }
+    return headers | ({REASON_TYPE_HEADER: reason.type} if reason.type else {})
+
+
+def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in message.headers.items()
+        if not name.startswith(_BROKER_HEADERS)
+    }
+
+
+def _envelope(message: AbstractIncomingMessage) -> Envelope:
+    headers = message.headers
+    deliveries = headers.get(DELIVERIES_HEADER, 1)
+    traceparent = headers.get("traceparent")
+    correlation_id = message.correlation_id
+    return Envelope(
+        message_id=message.message_id or f"delivery {message.delivery_tag}",
+        body=message.body,
+        deliveries=deliveries if isinstance(deliveries, int) else 1,
+        correlation_id=correlation_id,
+        reply_to=message.reply_to,
+        traceparent=_string(traceparent),
+        sent_at=message.timestamp.timestamp() if message.timestamp else None,
+    )
+
+
+def _string(value: object) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else None

@@ -1,0 +1,163 @@
+"""What operators do with a RabbitMQ request queue: send, count, look at dead letters, move them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
+from plexus_scoring.transports import rabbitmq_topology
+from plexus_scoring.transports.base import Choose, DeadMessage, QueueStats
+from plexus_scoring.transports.rabbitmq import (
+    DELIVERIES_HEADER,
+    DIED_AT_HEADER,
+    OUR_REASON_HEADERS,
+    REASON_CODE_HEADER,
+    REASON_HEADER,
+)
+from plexus_scoring.transports.rabbitmq_connection import (
+    CONNECTION_ERRORS,
+    RabbitConnection,
+    persistent,
+)
+from plexus_scoring.transports.rabbitmq_topology import RETRY_STEPS, Topology
+
+
+class RabbitAdmin:
+    """`QueueAdmin` of a request queue."""
+
+    def __init__(
+        self, connection: RabbitConnection, topology: Topology, *, declare: bool = True
+    ) -> None:
+        """Operate on `topology` over `connection`, which it closes; `declare` creates missing queues."""
+        self._connection = connection
+        self._topology = topology
+        self._declare = declare
+        self._ready = False
+
+    async def send(
+        self, body: str, *, request_id: str, traceparent: str | None = None, delay: float = 0.0
+    ) -> None:
+        """Publish a request and wait for the confirm. Raises StoreUnavailable, NotFound (no such queue)."""
+        await self._prepare()
+        properties = persistent(
+            message_id=request_id,
+            correlation_id=request_id,
+            timestamp=datetime.now(UTC),
+            headers={"traceparent": traceparent} if traceparent else None,
+        )
+        to = self._topology.retry(delay) if delay > 0 else self._topology.request
+        await self._connection.publish(body.encode(), properties, routing_key=to)
+
+    async def stats(self) -> QueueStats:
+        """Count. Messages in work are not told over AMQP."""
+        topology = self._topology
+        delayed = [await self._count(topology.retry(step)) or 0 for step in RETRY_STEPS]
+        return QueueStats(
+            waiting=await self._count(topology.request),
+            delayed=sum(delayed),
+            dead=await self._count(topology.dead),
+        )
+
+    async def dead_letters(self, limit: int) -> AsyncIterator[DeadMessage]:
+        """Yield dead messages. They return to the queue when the iteration ends."""
+        async with self._connection.temporary_channel() as channel:
+            for _ in range(limit):
+                message = await self._get(channel)
+                if message is None:
+                    return
+                yield _dead(message)
+
+    async def redrive(self, choose: Choose, *, limit: int) -> int:
+        """Move the chosen back: confirmed on the request queue, then acknowledged here."""
+        moved = 0
+        async with self._connection.temporary_channel() as channel:
+            for _ in range(limit):
+                message = await self._get(channel)
+                if message is None:
+                    break
+                if not await choose(_dead(message)):
+                    continue
+                await self._move_back(channel, message)
+                moved += 1
+        return moved
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._connection.aclose()
+
+    async def _prepare(self) -> None:
+        if self._declare and not self._ready:
+            await rabbitmq_topology.declare(self._connection, self._topology)
+        self._ready = True
+
+    async def _count(self, queue: str) -> int | None:
+        see = rabbitmq_topology.see_queue(queue)
+        try:
+            answer = await rabbitmq_topology.ask(self._connection, queue, "queue", see)
+        except ConfigurationError:
+            return None  # it does not exist yet
+        return int(answer.message_count)
+
+    async def _get(self, channel: Any) -> Any:
+        queue = self._topology.dead
+        try:
+            async with asyncio.timeout(10):
+                message = await channel.basic_get(queue)
+        except CONNECTION_ERRORS as error:
+            if type(error).__name__ == "ChannelNotFoundEntity":
+                raise NotFound(f"RabbitMQ: queue {queue} does not exist") from error
+            raise StoreUnavailable(f"RabbitMQ: queue {queue}: {type(error).__name__}") from error
+        return None if message.delivery_tag is None or not message.delivery_tag else message
+
+    async def _move_back(self, channel: Any, message: Any) -> None:
+        old = message.header.properties
+        headers = {
+            name: value
+            for name, value in _headers(message).items()
+            if name not in OUR_REASON_HEADERS
+            and name != DELIVERIES_HEADER
+            and not name.startswith(("x-death", "x-first-death-", "x-last-death-", "x-delivery-"))
+        }
+        properties = persistent(
+            message_id=old.message_id,
+            correlation_id=old.correlation_id,
+            reply_to=old.reply_to,
+            timestamp=old.timestamp,
+            headers=headers,
+        )
+        await self._connection.publish(
+            bytes(message.body), properties, routing_key=self._topology.request
+        )
+        try:
+            await channel.basic_ack(message.delivery_tag)
+        except CONNECTION_ERRORS as error:
+            text = f"RabbitMQ: moved, but still in {self._topology.dead}: {type(error).__name__}"
+            raise StoreUnavailable(text) from error
+
+
+def _headers(message: Any) -> dict[str, Any]:
+    return dict(message.header.properties.headers or {})
+
+
+def _dead(message: Any) -> DeadMessage:
+    headers = _headers(message)
+    code, reason, died = (
+        headers.get(name) for name in (REASON_CODE_HEADER, REASON_HEADER, DIED_AT_HEADER)
+    )
+    if code is None:
+        # Dead-lettered by the broker itself: its delivery limit, or an operator's reject.
+        deaths = headers.get("x-death") or [{}]
+        code = str(deaths[0].get("reason", "unknown"))
+        reason = f"dead-lettered by RabbitMQ: {code}"
+        at = deaths[0].get("time")
+        died = at.isoformat() if isinstance(at, datetime) else None
+    return DeadMessage(
+        id=message.header.properties.message_id or f"tag {message.delivery_tag}",
+        body=bytes(message.body).decode(errors="replace"),
+        reason_code=str(code),
+        reason=str(reason),
+        died_at=datetime.fromisoformat(died).timestamp() if isinstance(died, str) else None,
+    )

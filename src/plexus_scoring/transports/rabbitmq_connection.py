@@ -1,0 +1,177 @@
+"""One robust connection to RabbitMQ, and confirmed publishing over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aiormq import spec
+from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+
+from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+CONFIRM_SECONDS = 15.0
+"""How long to wait for the broker's confirm, reconnecting included."""
+CONNECT_SECONDS = 10.0
+RECONNECT_SECONDS = 1.0
+CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What aio-pika raises when the broker cannot be reached now; closed connections are RuntimeErrors there."""
+
+Properties = spec.Basic.Properties
+
+
+class RabbitConnection:
+    """A connection that comes back by itself, with a channel for confirmed publishing."""
+
+    def __init__(self, url: str) -> None:
+        """Connect to `url` (amqp or amqps) when `open` is called."""
+        self._url = url
+        self._connection: AbstractRobustConnection | None = None
+        self._publishing: AbstractRobustChannel | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the connection stands, as far as we know."""
+        connection = self._connection
+        return connection is not None and connection.connected.is_set()
+
+    async def open(self) -> None:
+        """Connect, once.
+
+        Raises:
+            StoreUnavailable: the broker does not answer.
+            ConfigurationError: the URL is malformed, or the broker refuses the user or the virtual host.
+        """
+        async with self._opening:
+            if self._connection is not None:
+                return
+            try:
+                connection = await aio_pika.connect_robust(
+                    self._url,
+                    timeout=CONNECT_SECONDS,
+                    reconnect_interval=RECONNECT_SECONDS,
+                    client_properties={"connection_name": "plexus-scoring"},
+                )
+            except (aio_pika.exceptions.AuthenticationError, ValueError) as error:
+                # Not chained: the library's error may hold the URL with its password.
+                kind = type(error).__name__
+                raise ConfigurationError(f"PLEXUS_RABBITMQ_URL is refused: {kind}") from None
+            except CONNECTION_ERRORS as error:
+                raise StoreUnavailable(f"RabbitMQ cannot be reached: {_text(error)}") from error
+            try:
+                self._publishing = await self.channel(connection)
+            except CONNECTION_ERRORS as error:
+                await connection.close()
+                raise StoreUnavailable(f"RabbitMQ gives no channel: {_text(error)}") from error
+            self._connection = connection
+
+    async def channel(
+        self, connection: AbstractRobustConnection | None = None
+    ) -> AbstractRobustChannel:
+        """Return a new channel with confirms, on which an unroutable message raises."""
+        connection = connection or self._connection
+        if connection is None:
+            raise StoreUnavailable("RabbitMQ is not connected")
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        if not isinstance(channel, AbstractRobustChannel):  # pragma: no cover  aio-pika's typing
+            raise TypeError("the connection is not robust")
+        return channel
+
+    async def publish(
+        self, body: bytes, properties: Properties, *, routing_key: str, exchange: str = ""
+    ) -> None:
+        """Publish one persistent message and wait for the broker's confirm.
+
+        Raises:
+            NotFound: no queue takes it.
+            StoreUnavailable: no confirm came, or the broker refused it.
+        """
+        await self.open()
+        place = f"exchange {exchange}" if exchange else f"queue {routing_key}"
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                assert self._publishing is not None  # noqa: S101  open() made it
+                channel = await self._publishing.get_underlay_channel()
+                # wait=False: the confirm says more than the socket's drain, and publishers do not queue up for it.
+                await channel.basic_publish(  # type: ignore[call-arg]  # the abstract class lags behind
+                    body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    properties=properties,
+                    mandatory=True,
+                    wait=False,
+                )
+        except PublishError as error:
+            raise NotFound(f"RabbitMQ: no queue takes what is sent to {place}") from error
+        except DeliveryError as error:
+            raise StoreUnavailable(f"RabbitMQ: {place} refused a message (is it full?)") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The channel died and took the confirm's future with it; nobody cancelled us.
+            raise StoreUnavailable(f"RabbitMQ: connection lost sending to {place}") from error
+        except CONNECTION_ERRORS as error:
+            raise StoreUnavailable(f"RabbitMQ: not sent to {place}: {_text(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def temporary_channel(self) -> Any:
+        """Give a plain channel for one conversation; a refusal closes it, and nothing else."""
+        await self.open()
+        assert self._connection is not None  # noqa: S101  open() made it
+        # Not a robust one: a channel that died of a refusal must not be restored.
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                transport = self._connection.transport
+                if transport is None:
+                    raise StoreUnavailable("RabbitMQ is not connected")
+                channel = await transport.connection.channel(publisher_confirms=False)
+        except CONNECTION_ERRORS as error:
+            raise StoreUnavailable(f"RabbitMQ gives no channel: {_text(error)}") from error
+        try:
+            yield channel
+        finally:
+            with contextlib.suppress(*CONNECTION_ERRORS, asyncio.InvalidStateError):
+                if not channel.is_closed:
+                    await channel.close()
+
+    async def aclose(self) -> None:
+        """Close the connection; the broker takes back what is not acknowledged. Safe to call twice."""
+        connection, self._connection = self._connection, None
+        self._publishing = None
+        if connection is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await connection.close()
+
+
+def persistent(
+    *,
+    message_id: str | None = None,
+    correlation_id: str | None = None,
+    reply_to: str | None = None,
+    timestamp: Any = None,
+    headers: Mapping[str, Any] | None = None,
+) -> Properties:
+    """Return the properties of a persistent JSON message."""
+    return Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        message_id=message_id,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        timestamp=timestamp,
+        headers=dict(headers or {}),
+    )
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,105 @@
+"""One way to drive every transport in tests: a queue of its own on a real server, a source, operations, responses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from plexus_scoring.ports import Responder
+from plexus_scoring.transports.base import QueueAdmin, Source
+from plexus_scoring.transports.memory import MemoryQueue, MemorySource
+from plexus_scoring.transports.rabbitmq import RabbitResponder, RabbitSource
+from plexus_scoring.transports.rabbitmq_admin import RabbitAdmin
+from plexus_scoring.transports.rabbitmq_connection import RabbitConnection
+from plexus_scoring.transports.rabbitmq_topology import Topology, ask
+from tests.support import brokers
+
+
+class Rig(Protocol):
+    """A transport under test. `counts` says whether uncounted retries can be told from counted ones."""
+
+    counts: bool
+    responder: Responder
+    admin: QueueAdmin
+
+    def source(self) -> Source: ...
+
+    async def responses(self) -> list[dict[str, Any]]: ...
+
+
+class MemoryRig:
+    counts = True
+
+    def __init__(self) -> None:
+        self.queue = MemoryQueue()
+        self.responder: Responder = self.queue
+        self.admin: QueueAdmin = self.queue
+
+    def source(self) -> Source:
+        return MemorySource(self.queue)
+
+    async def responses(self) -> list[dict[str, Any]]:
+        return [response.body() for response in self.queue.responses]
+
+
+class RabbitRig:
+    counts = True
+
+    def __init__(self, port: int | None = None, prefetch: int = 50) -> None:
+
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        self.prefetch = prefetch
+        self.topology = Topology(request=name, response=f"{name}-responses")
+        self.url = brokers.rabbitmq_url(port)
+        self.connection = RabbitConnection(self.url)
+        self.responder: Responder = RabbitResponder(self.connection, self.topology)
+        self.admin: QueueAdmin = RabbitAdmin(RabbitConnection(self.url), self.topology)
+
+    def source(self) -> Source:
+
+        return RabbitSource(self.connection, self.topology, prefetch=self.prefetch, declare=True)
+
+    async def responses(self) -> list[dict[str, Any]]:
+        found = []
+        async with self.connection.temporary_channel() as channel:
+            while (message := await channel.basic_get(self.topology.response)).delivery_tag:
+                found.append(json.loads(bytes(message.body)))
+        return found
+
+    async def aclose(self) -> None:
+
+        async def delete(channel: Any) -> None:
+            for queue in self.topology.queues():
+                await channel.queue_delete(queue)
+            await channel.exchange_delete(self.topology.dead_exchange)
+
+        with contextlib.suppress(Exception):
+            await ask(self.connection, "", "", delete)
+        await self.connection.aclose()
+        await self.admin.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_rig(kind: str) -> AsyncIterator[Rig]:
+    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig}[kind]()
+    try:
+        yield rig
+    finally:
+        if hasattr(rig, "aclose"):
+            await rig.aclose()
+
+
+async def eventually(condition: Any, seconds: float = 15) -> Any:
+    """Wait until `condition` (maybe a coroutine function) answers something true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = condition()
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+            if answer:
+                return answer
+            await asyncio.sleep(0.01)
