@@ -1,0 +1,120 @@
+"""Whatever comes in becomes a typed request or one clear refusal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plexus_scoring.model.errors import InvalidRequest
+from plexus_scoring.model.messages import parse_request, well_formed
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda children: (
+        st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4)
+    ),
+    max_leaves=12,
+)
+NAMES = [
+    "scoring_job_id",
+    "request_id",
+    "scorecard",
+    "score",
+    "item",
+    "text",
+    "s3",
+    "id",
+    "account",
+]
+NEAR_MISSES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5)
+
+
+def test_the_request_id_defaults_to_the_jobs():
+    request = parse_request('{"scoring_job_id": "job-1", "colour": "red"}')
+    assert (request.scoring_job_id, request.request_id) == ("job-1", "job-1")
+    assert request.extra == {"colour": "red"}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "not JSON"),
+        ("{", "line 1 column 2"),
+        ("[]", "not an array"),
+        ("null", "not null"),
+        ("3", "not a number"),
+        ("true", "not a boolean"),
+        ("{}", "no scoring_job_id"),
+        ('{"scoring_job_id": ""}', "scoring_job_id is empty"),
+        ('{"scoring_job_id": "  "}', "scoring_job_id is empty"),
+        ('{"scoring_job_id": null}', "no scoring_job_id"),
+        ('{"scoring_job_id": 7}', "$.scoring_job_id"),
+        ('{"scoring_job_id": "a\\u0000b"}', "not printable"),
+        (json.dumps({"scoring_job_id": "x" * 600}), "longer than 512"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"scoring_job_id":"a","b":' + "[" * 100_000, "nested too deeply"),
+        (b"\xff", "not UTF-8"),
+        ('{"scorecard":"c","score":"s"}', "no request_id"),
+        ('{"request_id":"r","score":"s","item":{"id":"i"}}', "no scorecard"),
+        ('{"request_id":"r","scorecard":"c","score":"s"}', "has no item"),
+        ('{"request_id":"r","scorecard":"c","score":"s","item":{}}', "item is empty"),
+        (
+            (
+                '{"request_id":"r","scorecard":"c","score":"s",'
+                '"item":{"text":"t","s3":{"bucket":"b","key":"k"}}}'
+            ),
+            "both text and s3",
+        ),
+        (
+            '{"request_id":"r","scorecard":"c","score":"s","item":{"s3":{"bucket":"b"}}}',
+            "$.item.s3",
+        ),
+        (
+            '{"request_id":"r","scorecard":"c","score":"s","item":{"text":"t","metadata":[]}}',
+            "$.item.metadata",
+        ),
+    ],
+)
+def test_what_cannot_be_worked_on_is_refused_in_one_line(body, says):
+    with pytest.raises(InvalidRequest, match=r"^the ") as refusal:
+        parse_request(body)
+    assert says in refusal.value.message
+    assert "\n" not in refusal.value.message
+
+
+@given(JSON | NEAR_MISSES)
+def test_any_json_is_understood_or_refused(value):
+    try:
+        request = parse_request(json.dumps(value))
+    except InvalidRequest:
+        return
+    assert request.scoring_job_id
+    assert request.request_id
+
+
+@given(st.binary() | st.text())
+def test_any_bytes_are_understood_or_refused(body):
+    with pytest.raises(InvalidRequest):
+        parse_request(body)
+
+
+def test_lone_surrogates_are_replaced_wherever_they_stand():
+    body = (
+        r'{"request_id":"r","scorecard":"c","score":"s",'
+        r'"item":{"text":"a\ud800b","metadata":{"k\udfff":["\ud83d\ude00","\ud83d"]}}}'
+    )
+    item = parse_request(body).new.item
+    assert item.text == "a\ufffdb"
+    assert item.metadata == {"k\ufffd": ["😀", "\ufffd"]}
+    item.digest()
+
+
+@given(st.text(st.characters()))
+def test_well_formed_text_is_utf8_and_keeps_what_was_right(text):
+    fixed = well_formed(text)
+    fixed.encode()
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert fixed == text
