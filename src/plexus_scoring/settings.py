@@ -157,6 +157,89 @@ class Settings:
     )
     sweep_limit: Count = _setting("PLEXUS_SWEEP_LIMIT", "Jobs put back by one sweep at most.", 1000)
 
+    transport: Literal["rabbitmq", "sqs", "redis", "memory"] | None = _setting(
+        "PLEXUS_TRANSPORT", "Where a worker takes requests from; `--transport` overrides it."
+    )
+    worker_concurrency: Count | None = _setting(
+        "PLEXUS_WORKER_CONCURRENCY",
+        "Jobs in flight in one worker. Default: the prefetch on RabbitMQ, elsewhere 10.",
+    )
+    drain_seconds: NotNegative = _setting(
+        "PLEXUS_DRAIN_SECONDS",
+        "How long jobs in flight may go on after SIGTERM; what is left then is given back.",
+        25.0,
+    )
+    max_deliveries: Count = _setting(
+        "PLEXUS_MAX_DELIVERIES",
+        "Counted deliveries of one message after which it is dead. A job's own limit is PLEXUS_MAX_ATTEMPTS.",
+        20,
+    )
+    health_host: str = _setting(
+        "PLEXUS_HEALTH_HOST",
+        "Address of the worker's health and metrics server.",
+        "0.0.0.0",  # noqa: S104  probes come from outside the container
+    )
+    health_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = _setting(
+        "PLEXUS_HEALTH_PORT", "Port of the worker's health and metrics server.", 8080
+    )
+    health_stale_seconds: Positive = _setting(
+        "PLEXUS_HEALTH_STALE_SECONDS",
+        "A worker whose loop has not run for so long is reported as hanging.",
+        30.0,
+    )
+    breaker_failures: Count = _setting(
+        "PLEXUS_BREAKER_FAILURES",
+        "Failures in a row, of the store or of a model provider, after which a worker takes no jobs.",
+        10,
+    )
+    breaker_seconds: Positive = _setting(
+        "PLEXUS_BREAKER_SECONDS", "How long it then waits before it tries again.", 15.0
+    )
+
+    rabbitmq_url: str | None = _setting(
+        "PLEXUS_RABBITMQ_URL", "amqp or amqps URL of the broker (transport rabbitmq).", secret=True
+    )
+    rabbitmq_request_queue: str | None = _setting(
+        "PLEXUS_RABBITMQ_REQUEST_QUEUE",
+        "Queue of requests; the names of its dead-letter and retry queues derive from it.",
+    )
+    rabbitmq_response_queue: str | None = _setting(
+        "PLEXUS_RABBITMQ_RESPONSE_QUEUE", "Queue of responses to requests without reply_to."
+    )
+    rabbitmq_prefetch: Count = _setting(
+        "PLEXUS_RABBITMQ_PREFETCH",
+        "Unacknowledged messages that the broker gives a worker; bounds its concurrency.",
+        1,
+    )
+    rabbitmq_declare: bool = _setting(
+        "PLEXUS_RABBITMQ_DECLARE",
+        "Create queues that do not exist. `false`: only check that they are there.",
+        default=True,
+    )
+    langgraph_checkpointer_postgres_uri: str | None = _setting(
+        "PLEXUS_LANGGRAPH_CHECKPOINTER_POSTGRES_URI",
+        "PostgreSQL where the Plexus package keeps checkpoints (store plexus_api).",
+        secret=True,
+    )
+    fetch_schema_from_transport: bool | None = _setting(
+        "PLEXUS_FETCH_SCHEMA_FROM_TRANSPORT",
+        "Whether the GraphQL schema is introspected; Plexus's API refuses it (store plexus_api).",
+    )
+    redis_url: str | None = _setting(
+        "PLEXUS_REDIS_URL", "redis or rediss URL (transport redis).", secret=True
+    )
+    redis_request_queue: str = _setting(
+        "PLEXUS_REDIS_REQUEST_QUEUE", "BullMQ queue of requests.", "plexus-scoring-requests"
+    )
+    redis_response_queue: str = _setting(
+        "PLEXUS_REDIS_RESPONSE_QUEUE", "BullMQ queue of responses.", "plexus-scoring-responses"
+    )
+    redis_prefix: str = _setting(
+        "PLEXUS_REDIS_PREFIX",
+        "Prefix of BullMQ's keys, as producers and dashboards set it.",
+        "bull",
+    )
+
     log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", "INFO")
     metrics_namespace: str = _setting(
         "PLEXUS_METRICS_NAMESPACE", "CloudWatch namespace of the metrics.", "PlexusScoring"
