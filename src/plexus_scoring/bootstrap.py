@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from plexus_scoring.aws import Aws
 from plexus_scoring.model.errors import ConfigurationError
@@ -27,6 +28,16 @@ from plexus_scoring.service import Policy, ScoringService
 from plexus_scoring.settings import Settings
 from plexus_scoring.stores.clock import SystemClock
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
+
+Part = TypeVar("Part")
+
+
+class Observe(Protocol):
+    """Returns what stands in for a part: the part itself, or something around it."""
+
+    def __call__(self, name: str, part: Part, /) -> Part:
+        """Wrap the part that is called ``jobs``, ``catalog``, ``attachments``, ``responder`` or ``engine``."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +126,7 @@ def build(
     metrics: Metrics | None = None,
     clock: Clock | None = None,
     aws: Aws | None = None,
+    observe: Observe | None = None,
 ) -> Application:
     """Put a process together. Nothing is connected yet: adapters connect when first used.
 
@@ -125,6 +137,7 @@ def build(
         metrics: Where measurements go; default: nowhere.
         clock: Time; default: the machine's.
         aws: Clients and threads; default: new ones.
+        observe: Wraps the parts that the service calls, for a circuit breaker or for spans; default: nothing does.
 
     Raises:
         ConfigurationError: settings that belong together are missing, all named at once.
@@ -149,6 +162,14 @@ def build(
         )
     responder = responder or _responder(settings, aws)
     engine = build_engine(settings, environ)
+    if observe is not None:
+        jobs, catalog, attachments, responder, engine = (
+            observe("jobs", jobs),
+            observe("catalog", catalog),
+            observe("attachments", attachments),
+            observe("responder", responder),
+            observe("engine", engine),
+        )
     service = ScoringService(
         jobs=jobs,
         catalog=catalog,
@@ -188,6 +209,7 @@ async def open_application(
     *,
     responder: Responder | None = None,
     metrics: Metrics | None = None,
+    observe: Observe | None = None,
 ) -> AsyncIterator[Application]:
     """Put a process together from the environment, and close it at the end.
 
@@ -196,7 +218,9 @@ async def open_application(
     """
     environ = environment()
     settings = settings or Settings.from_environment(environ)
-    application = build(settings, environ=environ, responder=responder, metrics=metrics)
+    application = build(
+        settings, environ=environ, responder=responder, metrics=metrics, observe=observe
+    )
     try:
         yield application
     finally:
