@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from plexus_scoring.cli import score
+from plexus_scoring.cli import config, doctor, functions, jobs, score, scorecards, submit
 
 app = typer.Typer(
     name="plexus-scoring",
@@ -29,7 +29,7 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001  typer calls it with th
 
 @app.callback()
 def options(
-    version: Annotated[  # noqa: ARG001, FBT002  a flag that its callback answers
+    version: Annotated[  # noqa: FBT002  a flag that its callback answers
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
@@ -40,5 +40,5 @@ def options(
 
 
 # The order of `plexus-scoring --help`. A new group: import its module above and add it here.
-for group in (score,):
+for group in (score, submit, jobs, scorecards, functions, config, doctor):
     group.register(app)

@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
+    *,
     scorecard: Annotated[
         str, typer.Option(metavar="FILE", help="Scorecard, or one score, in YAML.")
     ],

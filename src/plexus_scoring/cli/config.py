@@ -1,0 +1,144 @@
+"""`plexus-scoring config`: what the environment says, and the page that documents it."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plexus_scoring.cli.command import Command, stop
+from plexus_scoring.cli.exits import Exit
+from plexus_scoring.cli.output import (
+    Format,
+    FormatOption,
+    print_error,
+    print_json,
+    print_table,
+)
+from plexus_scoring.cli.variables import markdown, sections
+from plexus_scoring.model.errors import ConfigurationError, ErrorInfo
+from plexus_scoring.settings import Settings
+
+MASK = "********"
+
+
+class Role(StrEnum):
+    """What a process is to be; each needs other variables."""
+
+    LOCAL = "local"
+    SCORE_PROCESSING = "score_processing"
+    SWEEPER = "sweeper"
+
+
+# As lambda_functions/*/handler.py ask for them.
+_NEEDS = {
+    Role.LOCAL: (),
+    Role.SCORE_PROCESSING: ("account_key", "response_queue_url", "attachments_bucket"),
+    Role.SWEEPER: ("request_queue_url",),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, help="Check and document the settings.")
+    group.command("check", cls=Command)(check)
+    group.command("docs", cls=Command)(docs)
+    app.add_typer(group, name="config")
+
+
+def check(
+    *,
+    role: Annotated[
+        Role, typer.Option("--for", help="What the process is to be; decides what is missing.")
+    ] = Role.LOCAL,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also variables that are not set and have no default.")
+    ] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Show every setting, secrets masked. Exits with 1 if one is malformed or missing."""
+    problems = _problems(role)
+    rows = [
+        {
+            "section": part.title,
+            "name": row.name,
+            "value": _shown(row.name, row.default, secret=row.secret),
+            "source": "environment" if os.environ.get(row.name) else "default",
+            "secret": row.secret,
+        }
+        for part in sections()
+        for row in part.rows
+    ]
+    if output_format is Format.JSON:
+        print_json({"ok": not problems, "problems": problems, "settings": rows})
+    else:
+        print_table(
+            ("variable", "value", "from"),
+            (
+                (
+                    row["name"],
+                    row["value"] if row["value"] is not None else "(not set)",
+                    row["source"],
+                )
+                for row in rows
+                if everything or row["value"] is not None
+            ),
+        )
+    for problem in problems:
+        print_error(ErrorInfo(code="configuration_error", message=problem))
+    stop(Exit.PROBLEM if problems else Exit.OK)
+
+
+def docs(
+    *,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Default: print the page.")
+    ] = None,
+    only_check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; exit with 1 if the file is not current."),
+    ] = False,
+) -> None:
+    """Write the page that documents every setting."""
+    page = markdown(sections())
+    if file is None:
+        typer.echo(page, nl=False)
+        return
+    current = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if only_check:
+        if current != page:
+            raise ConfigurationError(f"{file} is not current: run `make docs`")
+    elif current != page:
+        file.write_text(page, encoding="utf-8")
+
+
+def _problems(role: Role) -> list[str]:
+    problems: list[str] = []
+    try:
+        settings = Settings.from_environment()
+    except ConfigurationError as error:
+        problems += error.message.split("; ")
+        settings = None
+    needed: Any = _NEEDS[role]
+    try:
+        if settings is not None:
+            settings.require(*needed)
+    except ConfigurationError as error:
+        problems.append(error.message)
+    try:
+        from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
+
+        ModelSettings.from_environment().limits("openai")
+    except ConfigurationError as error:
+        problems.append(error.message)
+    return problems
+
+
+def _shown(name: str, default: str, *, secret: bool) -> str | None:
+    value = os.environ.get(name) or default
+    if not value:
+        return None
+    return MASK if secret and os.environ.get(name) else value

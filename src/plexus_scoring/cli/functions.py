@@ -1,0 +1,105 @@
+"""`plexus-scoring lambda`: run the functions of this project on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plexus_scoring.cli.command import Command, stop
+from plexus_scoring.cli.exits import Exit
+from plexus_scoring.cli.output import Format, FormatOption, print_json
+from plexus_scoring.model.errors import InvalidRequest
+
+FunctionOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Folder below lambda_functions, e.g. score_processing.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, max=900, help="Seconds that one invocation may take.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, help="Run Lambda functions on this machine.")
+    group.command("serve", cls=Command)(serve)
+    group.command("invoke", cls=Command)(invoke)
+    app.add_typer(group, name="lambda")
+
+
+def serve(
+    *,
+    function: FunctionOption,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 9000,
+    host: Annotated[str, typer.Option(help="Who reaches it can run the function.")] = "127.0.0.1",
+    timeout: TimeoutOption = 300.0,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 4,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Serve a function at the emulator's address, under the real runtime client, until Ctrl-C."""
+    from plexus_scoring.local import lambda_cli  # noqa: PLC0415  asyncio servers, h11
+
+    def announce(url: str) -> None:
+        if output_format is Format.JSON:
+            print_json({"function": function, "url": url})
+        else:
+            sys.stderr.write(f"Serving at {url} (Ctrl-C stops)\n")
+            sys.stderr.flush()
+
+    lambda_cli.serve(
+        function,
+        port,
+        host=host,
+        timeout=timeout,
+        max_concurrency=max_concurrency,
+        on_ready=announce,
+    )
+
+
+def invoke(
+    *,
+    function: FunctionOption,
+    event: Annotated[str, typer.Option(metavar="FILE|-", help="The event, JSON.")],
+    timeout: TimeoutOption = 300.0,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Invoke a function once: its answer on stdout, the end of its log on stderr.
+
+    Exits with 4 if the function ended with an error.
+    """
+    from plexus_scoring.local import lambda_cli  # noqa: PLC0415  see `serve`
+
+    result = lambda_cli.invoke(function, _event(event), timeout=timeout)
+    log = result.log_tail.decode("utf-8", "replace")
+    try:
+        payload = json.loads(result.payload) if result.payload else None
+    except ValueError:
+        payload = result.payload.decode("utf-8", "replace")
+    if output_format is Format.JSON:
+        print_json(
+            {
+                "payload": payload,
+                "function_error": result.function_error,
+                "request_id": result.request_id,
+                "duration_seconds": round(result.duration, 6),
+                "init_duration_seconds": result.init_duration and round(result.init_duration, 6),
+                "log_tail": log,
+            }
+        )
+    else:
+        sys.stderr.write(log)
+        sys.stderr.flush()
+        typer.echo(result.payload.decode("utf-8", "replace"))
+    stop(Exit.FAILED if result.function_error else Exit.OK)
+
+
+def _event(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{source}: the event cannot be read: {error.strerror}") from error

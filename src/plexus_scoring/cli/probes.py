@@ -1,0 +1,185 @@
+"""The single checks of `plexus-scoring doctor`. Each says in one line what it found and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import platform
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from plexus_scoring.model.errors import ScoringError
+
+if TYPE_CHECKING:
+    from plexus_scoring.bootstrap import Application
+
+TIMEOUT = 10.0
+_PACKAGES = {
+    "lambda": ("awslambdaric", "aws-lambda-powertools", "boto3"),
+    "portable": ("openai", "jinja2", "rapidfuzz", "RestrictedPython"),
+    "sql": ("sqlalchemy", "alembic"),
+    "rabbitmq": ("aio-pika",),
+    "redis": ("bullmq",),
+    "api": ("fastapi", "uvicorn"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``off`` is something that is not set up and that nothing needs."""
+
+    name: str
+    status: Literal["ok", "off", "fail"]
+    detail: str
+    fix: str | None = None
+
+
+def versions() -> list[Check]:
+    """Return the versions of Python, of this package and of each extra."""
+    own = importlib.metadata.version("plexus-scoring")
+    checks = [Check("version", "ok", f"plexus-scoring {own}, Python {platform.python_version()}")]
+    for extra, packages in _PACKAGES.items():
+        found = {name: _version(name) for name in packages}
+        if all(found.values()):
+            detail = ", ".join(f"{name} {version}" for name, version in found.items())
+            checks.append(Check(f"extra {extra}", "ok", detail))
+        else:
+            missing = ", ".join(name for name, version in found.items() if version is None)
+            fix = f"if you need it: pip install 'plexus-scoring[{extra}]'"
+            checks.append(Check(f"extra {extra}", "off", f"not installed: {missing}", fix))
+    return checks
+
+
+async def store(app: Application) -> list[Check]:
+    """Check that the job store answers and is set up."""
+    name = app.settings.store or type(app.jobs).__name__
+    try:
+        await asyncio.wait_for(app.jobs.check(), TIMEOUT)
+    except TimeoutError:
+        return [_silent("store", "check PLEXUS_STORE, the database's address and the network")]
+    except ScoringError as error:
+        fix = "check PLEXUS_STORE and its address; for sql run plexus-scoring db upgrade"
+        return [Check("store", "fail", error.message, fix)]
+    return [Check("store", "ok", f"{name} answers")]
+
+
+async def queues(app: Application) -> list[Check]:
+    """Check the SQS queues that are set."""
+    settings = app.settings
+    named = {
+        "request queue": (
+            "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL",
+            settings.request_queue_url,
+        ),
+        "response queue": ("PLEXUS_RESPONSE_WORKER_QUEUE_URL", settings.response_queue_url),
+        "dead letters": ("PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL", settings.dead_letter_queue_url),
+    }
+    return list(
+        await asyncio.gather(
+            *(_queue(app, name, variable, url) for name, (variable, url) in named.items())
+        )
+    )
+
+
+async def _queue(app: Application, name: str, variable: str, url: str | None) -> Check:
+    if url is None:
+        return Check(name, "off", f"{variable} is not set")
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  queues only
+
+    from plexus_scoring.aws import translate  # noqa: PLC0415
+
+    try:
+        answer = await asyncio.wait_for(
+            app.aws.call(
+                app.aws.sqs.get_queue_attributes,
+                QueueUrl=url,
+                AttributeNames=["ApproximateNumberOfMessages", "VisibilityTimeout"],
+            ),
+            TIMEOUT,
+        )
+    except TimeoutError:
+        return _silent(name, f"check {variable} and the network")
+    except (BotoCoreError, ClientError) as error:
+        return Check(name, "fail", translate(error, f"queue {url}").message, f"check {variable}")
+    attributes = answer.get("Attributes", {})
+    waiting = attributes.get("ApproximateNumberOfMessages", "?")
+    return Check(
+        name,
+        "ok",
+        f"about {waiting} messages, visibility {attributes.get('VisibilityTimeout', '?')} s",
+    )
+
+
+async def attachments(app: Application) -> list[Check]:
+    """Check that the bucket is there, or that the directory can be written to."""
+    bucket = app.settings.attachments_bucket
+    if bucket is None:
+        return [_directory(Path(app.settings.attachments_dir))]
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  buckets only
+
+    from plexus_scoring.aws import translate  # noqa: PLC0415
+
+    variable = "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME"
+    try:
+        await asyncio.wait_for(app.aws.call(app.aws.s3.head_bucket, Bucket=bucket), TIMEOUT)
+    except TimeoutError:
+        return [_silent("bucket", "check the network")]
+    except (BotoCoreError, ClientError) as error:
+        message = translate(error, f"bucket {bucket}").message
+        return [Check("bucket", "fail", message, f"check {variable}")]
+    return [Check("bucket", "ok", f"{bucket} is there")]
+
+
+def model_endpoint(environ: Mapping[str, str]) -> Check:
+    """Ask the OpenAI-compatible endpoint for its list of models."""
+    key, base = environ.get("OPENAI_API_KEY"), environ.get("OPENAI_BASE_URL")
+    if not (key or base):
+        detail = "OPENAI_API_KEY and OPENAI_BASE_URL are not set"
+        return Check("model endpoint", "off", detail, "set one of them for scores that ask a model")
+    url = f"{(base or 'https://api.openai.com/v1').rstrip('/')}/models"
+    if not url.startswith(("http://", "https://")):
+        return Check("model endpoint", "fail", f"{base} is not a URL", "check OPENAI_BASE_URL")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was looked at
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  as above
+            return Check("model endpoint", "ok", f"{url} answers {answer.status}")
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            detail = f"{url} refuses the key ({error.code})"
+            return Check("model endpoint", "fail", detail, "check OPENAI_API_KEY")
+        # Not every compatible server lists its models; an answer shows that it is reachable.
+        detail = f"{url} answers {error.code}"
+        if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Check("model endpoint", "ok", detail)
+        return Check("model endpoint", "fail", detail, "the provider is in trouble: try later")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        fix = "check OPENAI_BASE_URL and the network"
+        return Check("model endpoint", "fail", f"{url} cannot be reached: {reason}", fix)
+
+
+def _directory(folder: Path) -> Check:
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if place.is_dir() and os.access(place, os.W_OK):
+        return Check("attachments", "ok", f"{folder} can be written to")
+    fix = "set PLEXUS_ATTACHMENTS_DIR to a directory that this user may write to"
+    return Check("attachments", "fail", f"{folder} cannot be written to", fix)
+
+
+def _silent(name: str, fix: str) -> Check:
+    return Check(name, "fail", f"no answer within {TIMEOUT:.0f} s", fix)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
