@@ -13,6 +13,7 @@ import msgspec
 
 from plexus_scoring.engines.models import conversation, failures
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest
+from plexus_scoring.engines.models.connections import ClientPools, connection_limits, tls
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import ConfigurationError
 
@@ -36,19 +37,17 @@ class AnthropicMessages:
         self._headers = {"x-api-key": key, "anthropic-version": API_VERSION}
         base = settings.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
         self._url = f"{base.rstrip('/')}/v1/messages"
-        self._client: httpx2.AsyncClient | None = None
+        self._clients = ClientPools(self._make_client, _close)
 
     async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
         """Ask once. Raises what `ChatModel.chat` documents, except DeadlineExceeded."""
         import httpx2  # noqa: PLC0415  0.1 s: only when a model is asked
 
-        if self._client is None:
-            limits = httpx2.Limits(max_connections=2_000, max_keepalive_connections=1_000)
-            self._client = httpx2.AsyncClient(headers=self._headers, limits=limits)
         try:
-            response = await self._client.post(
-                self._url, json=messages_body(request), timeout=seconds
-            )
+            with self._clients.borrow() as client:
+                response = await client.post(
+                    self._url, json=messages_body(request), timeout=seconds
+                )
         except httpx2.TimeoutException as error:
             raise failures.timed_out(request, seconds) from error
         except httpx2.TransportError as error:
@@ -66,9 +65,16 @@ class AnthropicMessages:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._clients.aclose()
+
+    def _make_client(self) -> httpx2.AsyncClient:
+        import httpx2  # noqa: PLC0415  see complete
+
+        return httpx2.AsyncClient(headers=self._headers, limits=connection_limits(), verify=tls())
+
+
+async def _close(client: httpx2.AsyncClient) -> None:
+    await client.aclose()
 
 
 def messages_body(request: ChatRequest) -> dict[str, Any]:

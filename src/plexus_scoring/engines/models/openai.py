@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from plexus_scoring.engines.models import failures
 from plexus_scoring.engines.models import openai_wire as wire
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest
+from plexus_scoring.engines.models.connections import ClientPools, connection_limits, tls
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import ConfigurationError
 
@@ -29,7 +30,7 @@ class OpenAIChat:
     """One connection pool to one OpenAI-compatible provider. Makes single attempts: the router retries.
 
     Args:
-        make_client: Makes the SDK's client; called with the first request.
+        make_client: Makes the SDK's client; called when a request needs it.
         responses: Whether reasoning models go to the responses endpoint.
         limit_names: What the output limit is called on the chat endpoint, for ordinary and reasoning models.
         reasoning_on_chat: Whether the chat endpoint is told `reasoning_effort`.
@@ -43,8 +44,7 @@ class OpenAIChat:
         limit_names: tuple[str, str] = ("max_completion_tokens", "max_completion_tokens"),
         reasoning_on_chat: bool = False,
     ) -> None:
-        self._make_client = make_client
-        self._client: AsyncOpenAI | None = None
+        self._clients = ClientPools(make_client, _close)
         self._responses = responses
         self._limit_names = limit_names
         self._reasoning_on_chat = reasoning_on_chat
@@ -52,8 +52,6 @@ class OpenAIChat:
 
     async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
         """Ask once. Raises what `ChatModel.chat` documents, except DeadlineExceeded."""
-        if self._client is None:
-            self._client = self._make_client()
         reasoning_model = wire.is_reasoning_model(request.model)
         if self._responses and reasoning_model:
             path, read = "/responses", wire.read_response
@@ -70,7 +68,8 @@ class OpenAIChat:
             for name in refused:
                 body.pop(name, None)
             try:
-                text = await self._post(self._client, path, body, request, seconds)
+                with self._clients.borrow() as client:
+                    text = await self._post(client, path, body, request, seconds)
             except _ParameterRefused as error:
                 if error.name not in body:
                     raise error.meaning from None
@@ -80,9 +79,7 @@ class OpenAIChat:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._clients.aclose()
 
     @staticmethod
     async def _post(
@@ -219,9 +216,9 @@ def _sdk() -> Any:
     return openai
 
 
+async def _close(client: AsyncOpenAI) -> None:
+    await client.close()
+
+
 def _http_client(sdk: Any) -> Any:
-    # The SDK keeps 100 connections alive for 5 s; a scoring worker asks for more, steadily.
-    limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
-        max_connections=2_000, max_keepalive_connections=1_000, keepalive_expiry=60.0
-    )
-    return sdk.DefaultAsyncHttpxClient(limits=limits)
+    return sdk.DefaultAsyncHttpxClient(limits=connection_limits(), verify=tls())
