@@ -152,18 +152,21 @@ def model_endpoint(environ: Mapping[str, str]) -> Check:
             return Check("model endpoint", "ok", f"{url} answers {answer.status}")
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            detail = f"{url} refuses the key ({error.code})"
-            return Check("model endpoint", "fail", detail, "check OPENAI_API_KEY")
-        # Not every compatible server lists its models; an answer shows that it is reachable.
-        detail = f"{url} answers {error.code}"
-        if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Check("model endpoint", "ok", detail)
-        return Check("model endpoint", "fail", detail, "the provider is in trouble: try later")
+        return _refusal(url, error.code)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         fix = "check OPENAI_BASE_URL and the network"
         return Check("model endpoint", "fail", f"{url} cannot be reached: {reason}", fix)
+
+
+def _refusal(url: str, status: int) -> Check:
+    detail = f"{url} answers {status}"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Check("model endpoint", "fail", f"{detail}: key refused", "check OPENAI_API_KEY")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Check("model endpoint", "fail", detail, "the provider is in trouble: try later")
+    # Not every compatible server lists its models; an answer shows that it can be reached.
+    return Check("model endpoint", "ok", detail)
 
 
 def _directory(folder: Path) -> Check:

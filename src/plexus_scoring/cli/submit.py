@@ -111,7 +111,8 @@ def submit(
             queued = await enqueue(app, jobs)
             if wait is None:
                 return jobs, queued, []
-            return (*await _results(app, jobs, queued=queued, until=time.monotonic() + wait),)
+            jobs, results = await _results(app, jobs, until=time.monotonic() + wait)
+            return jobs, queued, results
 
     jobs, queued, results = run(work())
     _show(jobs, results, queued=queued, output_format=output_format)
