@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from plexus_scoring.telemetry import logs
+
+
+@pytest.fixture
+def stream():
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+    logs.configure_logging("info", stream=stream)
+    yield stream
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def lines(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_the_jobs_ids(stream):
+    with logs.job_scope(request_id="r", scoring_job_id="j") as scope:
+        scope.fields["attempt"] = 2
+        logging.getLogger("a").info("hello\n%s", "world", extra={"score": "s"})
+    logging.getLogger("a").debug("not shown")
+    [line] = lines(stream)
+    assert line["message"] == "hello\nworld"
+    assert (line["request_id"], line["scoring_job_id"], line["attempt"]) == ("r", "j", 2)
+    assert (line["level"], line["logger"], line["score"]) == ("INFO", "a", "s")
+
+
+def test_outside_of_a_job_there_are_no_ids(stream):
+    logging.getLogger("a").warning("hello")
+    assert "request_id" not in lines(stream)[0]
+
+
+def test_an_exception_is_part_of_its_line_and_of_the_jobs_log(stream):
+    with logs.job_scope(request_id="r") as scope:
+        try:
+            int("wrong")
+        except ValueError:
+            logging.getLogger("a").exception("failed")
+    assert "ValueError: invalid literal" in lines(stream)[0]["exception"]
+    assert "ValueError: invalid literal" in scope.text()
+
+
+def test_a_runaway_log_is_cut_and_says_so(stream):
+    with logs.job_scope(request_id="r") as scope:
+        for _ in range(30):
+            scope.write("x" * 100_000)
+    assert len(scope.text()) <= logs.MAX_LOG_CHARACTERS + 100
+    assert scope.text().endswith("the log is cut here\n")
+
+
+def test_odd_text_does_not_break_a_line(stream):
+    logging.getLogger("a").info("lone \ud800 surrogate and \x00")
+    assert lines(stream)[0]["message"].startswith("lone")
