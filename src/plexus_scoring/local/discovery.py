@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from plexus_scoring.model.errors import ConfigurationError
@@ -16,12 +15,12 @@ def find_function(name: str, root: Path | None = None) -> tuple[Path, str]:
 
     Args:
         name: The function's folder, for example ``score_processing``; hyphens may stand for underscores.
-        root: Directory with the ``lambda_functions`` folder; by default where Python finds it.
+        root: Directory with the ``lambda_functions`` folder; by default the one shipped.
 
     Raises:
         ConfigurationError: no such folder, or no ``handler.py`` in it.
     """
-    root = root or _installed_root()
+    root = root or _shipped_root()
     folder = root / PACKAGE / name.replace("-", "_")
     if folder.parent != root / PACKAGE or not folder.is_dir():
         known = ", ".join(available(root)) or "none"
@@ -36,8 +35,9 @@ def available(root: Path) -> list[str]:
     return sorted(path.parent.name for path in (root / PACKAGE).glob("*/handler.py"))
 
 
-def _installed_root() -> Path:
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError(f"the package {PACKAGE} is not installed: run in a checkout")
-    return Path(next(iter(spec.submodule_search_locations))).resolve().parent
+def _shipped_root() -> Path:
+    """Return the checkout, or where the package is installed."""
+    for root in Path(__file__).resolve().parents:
+        if (root / PACKAGE / "__init__.py").is_file():
+            return root
+    raise ConfigurationError(f"there is no {PACKAGE} beside plexus_scoring: run in a checkout")

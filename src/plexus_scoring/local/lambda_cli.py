@@ -44,7 +44,7 @@ def serve(
         timeout: Seconds that one invocation may take.
         max_concurrency: Processes at once; further invocations wait.
         environment: The function's variables; by default those of this process.
-        root: Directory with the ``lambda_functions`` folder; by default the installed one.
+        root: Directory with the ``lambda_functions`` folder; by default the shipped one.
         on_ready: Called with the address that takes events; by default it is written to stderr.
         log_sink: Gets what the function writes; by default stderr.
 
@@ -70,7 +70,7 @@ def invoke(
         event: JSON.
         timeout: Seconds that the invocation may take.
         environment: The function's variables; by default those of this process.
-        root: Directory with the ``lambda_functions`` folder; by default the installed one.
+        root: Directory with the ``lambda_functions`` folder; by default the shipped one.
 
     Raises:
         ConfigurationError: no such function, or the runtime client is missing.

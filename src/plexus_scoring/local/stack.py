@@ -44,7 +44,7 @@ class StackOptions:
     Attributes:
         environment: Variables of the functions beside those that name the resources; they win.
         functions: Folders under ``lambda_functions``. The first one works on the queue.
-        function_root: Directory with the ``lambda_functions`` folder; by default the installed one.
+        function_root: Directory with the ``lambda_functions`` folder; by default the shipped one.
         timeout: Seconds that one invocation may take.
         max_concurrency: Processes of one function at once, and batches in flight (2 or more).
         batch_size: Records in one event.
