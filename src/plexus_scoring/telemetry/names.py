@@ -48,6 +48,12 @@ IN_FLIGHT = "plexus_scoring_jobs_in_flight"
 SWEPT = "plexus_scoring_swept_total"
 """Counter of stranded jobs that the sweeper put back on the queue."""
 
+QUEUE_MESSAGES = "plexus_scoring_queue_messages"
+"""Gauge of messages on the request queue. Label ``state``: waiting, in_flight, delayed or dead."""
+
+BREAKER_OPEN = "plexus_scoring_breaker_open"
+"""Gauge: 1 while a worker takes no jobs because a dependency is down. Label ``dependency``: store or engine."""
+
 SPAN_RECEIVE = "plexus_scoring.receive"
 SPAN_CLAIM = "plexus_scoring.claim"
 SPAN_LOAD = "plexus_scoring.load"

@@ -95,10 +95,10 @@ class Consumer:
 
     async def run(self) -> None:
         """Work until `stop`. Raises what makes going on senseless, after the drain."""
-        await self._source.open()
         holding = asyncio.get_running_loop().create_task(self._hold())
         try:
-            await self._receive_until_stopped()
+            if await self._opened():
+                await self._receive_until_stopped()
         finally:
             if not self._stopping.is_set():
                 self.stop()
@@ -108,6 +108,22 @@ class Consumer:
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await self._source.aclose()
+
+    async def _opened(self) -> bool:
+        """Open the source, waiting for a broker that is away. False: stopped before it came."""
+        wait = RECEIVE_BACKOFF[0]
+        while not self._stopping.is_set():
+            try:
+                await self._source.open()
+            except StoreUnavailable as error:
+                log.warning(
+                    "%s cannot be opened, again in %.1f s: %s", self._source.name, wait, error
+                )
+                await self._until_stopped_or(asyncio.sleep(wait))
+                wait = min(RECEIVE_BACKOFF[1], wait * 2)
+            else:
+                return True
+        return False
 
     async def _receive_until_stopped(self) -> None:
         wait = RECEIVE_BACKOFF[0]
@@ -164,6 +180,8 @@ class Consumer:
         if envelope.sent_at is not None:
             self._metrics.observe(names.QUEUE_AGE_SECONDS, max(0.0, now - envelope.sent_at))
         try:
+            if self._gate is not None and not self._gate.is_open:
+                await self._gate.wait_open()  # it shut while the message was on its way
             disposition = await self._disposition(envelope, now + self._max_hold)
         except asyncio.CancelledError:
             await self._settle(delivery, None)

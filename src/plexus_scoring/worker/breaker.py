@@ -1,0 +1,175 @@
+"""A circuit breaker: while the store or a model provider is down, no jobs are taken.
+
+Without it a worker would go through its queue as fast as it can fail, give every job back and, where a broker counts
+deliveries, use up the messages' chances. It watches calls from outside: adapters and the service know nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from plexus_scoring.model.errors import EngineUnavailable, ScoringError, StoreUnavailable
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Circuit:
+    """One dependency's state: shut out after `failures` in a row, for `seconds`; then one failure suffices."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failures: int,
+        seconds: float,
+        changed: Callable[[str, str | None], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch the dependency `name`.
+
+        Args:
+            name: For logs and metrics.
+            failures: Failures in a row that shut it out.
+            seconds: For how long.
+            changed: Told the name and the problem, or None when it is over.
+            clock: Monotonic seconds.
+        """
+        self.name = name
+        self._limit = failures
+        self._seconds = seconds
+        self._changed = changed
+        self._clock = clock
+        self._failures = 0
+        self._shut_until: float | None = None
+        self._told: str | None = None
+
+    @property
+    def wait(self) -> float:
+        """Seconds until work may be tried; 0: now."""
+        if self._shut_until is None:
+            return 0.0
+        return max(0.0, self._shut_until - self._clock())
+
+    def succeeded(self) -> None:
+        """A call worked."""
+        self._failures = 0
+        if self._shut_until is not None and self.wait == 0:
+            self._shut_until = None
+            log.info("%s works again", self.name)
+            self._tell(None)
+
+    def tick(self) -> None:
+        """Say so when the time is over: from then on jobs are taken, and the next call decides."""
+        if self.wait == 0:
+            self._tell(None)
+
+    def failed(self, error: ScoringError) -> None:
+        """A call did not."""
+        self._failures += 1
+        on_trial = self._shut_until is not None and self.wait == 0
+        if (self._shut_until is None and self._failures >= self._limit) or on_trial:
+            pause = max(self._seconds, error.retry_after or 0.0)
+            self._shut_until = self._clock() + pause
+            log.warning(
+                "%s is down, taking no jobs for %.0f s: %s", self.name, pause, error.message
+            )
+            self._tell(error.message)
+
+    def _tell(self, problem: str | None) -> None:
+        if problem != self._told:
+            self._told = problem
+            self._changed(self.name, problem)
+
+
+class Breaker:
+    """`transports.base.Gate` over the circuits of a process."""
+
+    def __init__(
+        self,
+        *,
+        failures: int,
+        seconds: float,
+        metrics: Metrics,
+        changed: Callable[[str, str | None], None],
+    ) -> None:
+        """Make a circuit for the store and one for the engine."""
+        self._metrics = metrics
+        self._tell = changed
+        make = functools.partial(
+            Circuit, failures=failures, seconds=seconds, changed=self._on_change
+        )
+        self.store = make("store")
+        self.engine = make("engine")
+        for circuit in (self.store, self.engine):
+            metrics.gauge(names.BREAKER_OPEN, 0, dependency=circuit.name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs may be taken: the gate's word; an electrician would call the circuit closed."""
+        return self.store.wait == 0 and self.engine.wait == 0
+
+    async def wait_open(self) -> None:
+        """Wait until jobs may be taken."""
+        while not self.is_open:  # noqa: ASYNC110  it is time that opens it, not an event
+            await asyncio.sleep(max(self.store.wait, self.engine.wait))
+
+    def tick(self) -> None:
+        """To be called about every second."""
+        self.store.tick()
+        self.engine.tick()
+
+    def watch(self, name: str, part: Any) -> Any:
+        """Return what stands in for a part of the service, if its calls tell of a circuit."""
+        if name == "jobs":
+            return _Watched(part, self.store, StoreUnavailable, frozenset({"claim", "complete"}))
+        if name == "engine":
+            return _Watched(part, self.engine, EngineUnavailable, frozenset({"score"}))
+        return part
+
+    def _on_change(self, name: str, problem: str | None) -> None:
+        self._metrics.gauge(names.BREAKER_OPEN, 0 if problem is None else 1, dependency=name)
+        self._tell(name, problem)
+
+
+class _Watched:
+    """Stands in for an object and tells a circuit how some of its coroutine methods end."""
+
+    def __init__(
+        self,
+        target: object,
+        circuit: Circuit,
+        failure: type[ScoringError],
+        methods: frozenset[str],
+    ) -> None:
+        self._target = target
+        self._circuit = circuit
+        self._failure = failure
+        self._methods = methods
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if name not in self._methods:
+            return value
+        circuit, failure = self._circuit, self._failure
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                answer = await value(*args, **kwargs)
+            except failure as error:
+                circuit.failed(error)
+                raise
+            except ScoringError:
+                circuit.succeeded()  # it answered, if only to refuse
+                raise
+            circuit.succeeded()
+            return answer
+
+        self.__dict__[name] = call  # looked up once
+        return call

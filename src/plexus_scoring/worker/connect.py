@@ -1,0 +1,156 @@
+"""Chooses and puts together a transport. What a transport needs is checked and imported here, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.ports import Responder
+from plexus_scoring.settings import Settings
+from plexus_scoring.transports.base import Handle, QueueAdmin, Source
+from plexus_scoring.transports.consumer import Decide
+from plexus_scoring.transports.requests import RequestHandler
+
+Kind = Literal["rabbitmq", "sqs", "redis", "memory"]
+
+DEFAULT_CONCURRENCY = 10
+
+PLEXUS_API_FIELDS = (
+    "account_key",
+    "api_key",
+    "api_url",
+    "langgraph_checkpointer_postgres_uri",
+    "fetch_schema_from_transport",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transport:
+    """A broker's parts.
+
+    Attributes:
+        system: Its name in traces (OpenTelemetry, "messaging.system").
+        source: Where requests come from.
+        responder: Where responses go.
+        admin: The queue's operations.
+        concurrency: Messages in work at a time.
+        decide: Makes of the service's `handle` what the consumer calls.
+        close: Closes what source, responder and admin share, after they are closed.
+    """
+
+    system: str
+    source: Source
+    responder: Responder
+    admin: QueueAdmin
+    concurrency: int
+    decide: Callable[[Handle], Decide]
+    close: Callable[[], Awaitable[None]]
+
+
+def transport_kind(settings: Settings, asked: str | None = None) -> Kind:
+    """Return the transport's kind. Raises ConfigurationError: none is named, or an unknown one."""
+    kind = asked or settings.transport
+    match kind:
+        case "rabbitmq" | "sqs" | "redis" | "memory":
+            return kind
+        case None:
+            raise ConfigurationError(
+                "no transport: give --transport or PLEXUS_TRANSPORT, one of rabbitmq, sqs, redis, memory"
+            )
+        case _:
+            raise ConfigurationError(
+                f"transport {kind} is unknown: use rabbitmq, sqs, redis or memory"
+            )
+
+
+def required_fields(settings: Settings, kind: Kind) -> tuple[str, ...]:
+    """Return the settings that must be given for this transport and the chosen store."""
+    transport = {
+        "rabbitmq": ("rabbitmq_url", "rabbitmq_request_queue", "rabbitmq_response_queue"),
+        "sqs": ("request_queue_url",),
+        "redis": ("redis_url",),
+        "memory": (),
+    }[kind]
+    return transport + (PLEXUS_API_FIELDS if settings.store == "plexus_api" else ())
+
+
+def connect(settings: Settings, kind: Kind) -> Transport:
+    """Return the transport, not yet connected.
+
+    Raises:
+        ConfigurationError: settings are missing, all named in one message; or its extra is not installed.
+    """
+    settings.require(*required_fields(settings, kind))
+    try:
+        match kind:
+            case "rabbitmq":
+                return _rabbitmq(settings)
+            case "redis":
+                return _redis(settings)
+            case "sqs":
+                return _sqs(settings)
+            case "memory":
+                return _memory(settings)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"transport {kind} needs {error.name}: pip install 'plexus-scoring[{kind}]'"
+        ) from error
+
+
+def _decide(settings: Settings, system: str) -> Callable[[Handle], Decide]:
+    def decide(handle: Handle) -> Decide:
+        account = settings.account_key or "default"
+        return RequestHandler(handle, system=system, default_account=account)
+
+    return decide
+
+
+def _rabbitmq(settings: Settings) -> Transport:
+    from plexus_scoring.transports.rabbitmq import RabbitResponder, RabbitSource  # noqa: PLC0415
+    from plexus_scoring.transports.rabbitmq_admin import RabbitAdmin  # noqa: PLC0415
+    from plexus_scoring.transports.rabbitmq_connection import RabbitConnection  # noqa: PLC0415
+    from plexus_scoring.transports.rabbitmq_topology import Topology  # noqa: PLC0415
+
+    connection = RabbitConnection(settings.rabbitmq_url or "")
+    topology = Topology(
+        request=settings.rabbitmq_request_queue or "",
+        response=settings.rabbitmq_response_queue or "",
+        delivery_limit=settings.max_deliveries,
+    )
+    prefetch = settings.rabbitmq_prefetch
+    return Transport(
+        system="rabbitmq",
+        source=RabbitSource(
+            connection, topology, prefetch=prefetch, declare=settings.rabbitmq_declare
+        ),
+        responder=RabbitResponder(connection, topology),
+        admin=RabbitAdmin(connection, topology, declare=settings.rabbitmq_declare),
+        concurrency=min(settings.worker_concurrency or prefetch, prefetch),
+        decide=_decide(settings, "rabbitmq"),
+        close=connection.aclose,
+    )
+
+
+def _memory(settings: Settings) -> Transport:
+    from plexus_scoring.transports.memory import MemoryQueue, MemorySource  # noqa: PLC0415
+
+    queue = MemoryQueue()
+    return Transport(
+        system="memory",
+        source=MemorySource(queue),
+        responder=queue,
+        admin=queue,
+        concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
+        decide=_decide(settings, "memory"),
+        close=queue.aclose,
+    )
+
+
+def _redis(settings: Settings) -> Transport:
+    raise NotImplementedError
+
+
+def _sqs(settings: Settings) -> Transport:
+    raise NotImplementedError
