@@ -1,0 +1,73 @@
+"""Classes of scores by name: ours, and those that installed packages bring by entry point."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import metadata
+from typing import cast
+
+from plexus_scoring.engines.portable.base import (
+    CompileOptions,
+    PortableScore,
+    ScoreClass,
+    ScoreSource,
+)
+
+ENTRY_POINTS = "plexus_scoring.scores"
+GRAPH = "LangGraphScore"
+OWN = (GRAPH, "KeywordClassifier", "CompositeScore", "RubricScore")
+ELSEWHERE = {
+    "TactusScore": "TactusScore runs on the plexus engine only: set PLEXUS_SCORING_ENGINE=plexus (or auto) where the "
+    "Plexus package is installed",
+}
+
+
+def class_name(source: ScoreSource) -> str:
+    """Return the score's class as text; a score with a graph and no class is a LangGraphScore."""
+    named = source.entry.get("class")
+    if named is None:
+        return GRAPH if "graph" in source.entry else ""
+    return str(named)
+
+
+def runs(name: str) -> bool:
+    """Whether the portable engine has this class."""
+    return name in OWN or name in _entry_points()
+
+
+def compile_score(source: ScoreSource, options: CompileOptions) -> PortableScore:
+    """Compile a score by its class. Raises ScorecardError."""
+    name = class_name(source)
+    if name == GRAPH:
+        from plexus_scoring.engines.portable.graph import GraphScore  # noqa: PLC0415 - only what a score uses
+
+        return GraphScore(source, options)
+    if name == "KeywordClassifier":
+        from plexus_scoring.engines.portable.keyword import KeywordScore  # noqa: PLC0415
+
+        return KeywordScore(source)
+    if name == "CompositeScore":
+        from plexus_scoring.engines.portable.composite import CompositeScore  # noqa: PLC0415
+
+        return CompositeScore(source, options)
+    if name == "RubricScore":
+        from plexus_scoring.engines.portable.rubric import RubricScore  # noqa: PLC0415
+
+        return cast("PortableScore", RubricScore.compile(source))
+    entry_point = _entry_points().get(name)
+    if entry_point is not None:
+        return cast("ScoreClass", entry_point.load()).compile(source)
+    if name in ELSEWHERE:
+        raise source.error(ELSEWHERE[name], "class")
+    if not name:
+        raise source.error("has no class: say `class: LangGraphScore`, for example")
+    raise source.error(
+        f"the class {name!r} is not known here; there are {', '.join((*OWN, *sorted(_entry_points())))}. More come"
+        f" by the entry point {ENTRY_POINTS}",
+        "class",
+    )
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}

@@ -1,0 +1,88 @@
+"""The portable engine: runs Plexus scorecards without Plexus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from plexus_scoring.engines.portable.base import CompileOptions
+from plexus_scoring.engines.portable.classes import class_name, runs
+from plexus_scoring.engines.portable.ledger import AnswerCache, Budget, Purse
+from plexus_scoring.engines.portable.plan import Plan
+from plexus_scoring.engines.portable.scorecard import ScorecardCache
+from plexus_scoring.model.errors import InvalidRequest
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.result import ScoreOutcome
+from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.ports import ScoreContext
+
+if TYPE_CHECKING:
+    from plexus_scoring.engines.models.base import ChatModel
+
+log = logging.getLogger(__name__)
+
+
+class PortableEngine:
+    """Implements `ScoringEngine`.
+
+    Args:
+        models: Where model calls go. Closed with the engine.
+        trust_code: Whether Python in scorecards runs without restriction; None: as PLEXUS_SCORING_TRUST_CODE says.
+        budget: What one job may use.
+    """
+
+    def __init__(
+        self,
+        models: ChatModel,
+        *,
+        trust_code: bool | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._models = models
+        self._budget = budget or Budget()
+        self._scorecards = ScorecardCache(CompileOptions(trust_code=trust_code))
+
+    async def score(self, context: ScoreContext) -> ScoreOutcome:
+        """Compute the score; see `ScoringEngine.score`."""
+        _check_item(context.item)
+        scorecard = self._scorecards.get(context.scorecard)
+        name = scorecard.find(context.score)
+        plan = Plan(scorecard, name)
+        purse = Purse(self._budget, context.deadline)
+        cache = await AnswerCache.load(context.checkpoints, context.job_id)
+        left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await plan.run(context.item, self._models, purse, cache)
+        except TimeoutError:
+            if limit.expired():
+                raise purse.late() from None
+            raise
+
+    def supports(self, scorecard: Scorecard, score: str) -> list[str]:
+        """Return the classes, in the score's dependencies and itself, that this engine does not run.
+
+        Raises NotFound, ScorecardError.
+        """
+        ready = self._scorecards.get(scorecard)
+        missing = []
+        for name in ready.closure(ready.find(score)):
+            found = class_name(ready.sources[name])
+            if not runs(found) and found not in missing:
+                missing.append(found)
+        return missing
+
+    async def aclose(self) -> None:
+        """Close the models' connections."""
+        await self._models.aclose()
+
+
+def _check_item(item: Item) -> None:
+    if item.text is None:
+        raise InvalidRequest(f"the item {item.id!r} has no text: there is nothing to score")
+    if not isinstance(item.metadata, dict):
+        raise InvalidRequest(
+            f"the item {item.id!r}: its metadata is no JSON object but {type(item.metadata).__name__}"
+        )

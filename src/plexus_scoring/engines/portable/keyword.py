@@ -1,0 +1,37 @@
+"""KeywordClassifier: whether a text has one of the keywords."""
+
+from __future__ import annotations
+
+from plexus_scoring.engines.portable.base import ScoreInput, ScoreRun, ScoreSource
+from plexus_scoring.engines.portable.language.common import read
+from plexus_scoring.engines.portable.language.scores import Keyword, KeywordClassifier
+from plexus_scoring.engines.portable.regexes import Pattern, compile_pattern
+from plexus_scoring.model.result import ScoreOutcome
+
+
+class KeywordScore:
+    """Plain keywords are found whatever their case, also inside words; a regex says itself what it wants."""
+
+    def __init__(self, source: ScoreSource) -> None:
+        """Compile the keywords. Raises ScorecardError for a regex that does not compile."""
+        self.configuration = read(KeywordClassifier, source.entry, source)
+        self.words: list[tuple[str, Pattern | None]] = []
+        for number, keyword in enumerate(self.configuration.keywords):
+            if isinstance(keyword, Keyword):
+                pattern = compile_pattern(keyword.regex, source, "keywords", number, "regex")
+                self.words.append((keyword.regex, pattern))
+            else:
+                self.words.append((keyword, None))
+
+    async def score(self, given: ScoreInput, run: ScoreRun) -> ScoreOutcome:  # noqa: ARG002 - asks no model
+        """Look for the keywords, in their order; the first found decides."""
+        folded = given.text.casefold()
+        for shown, pattern in self.words:
+            if (await pattern.found(given.text)) if pattern else (shown.casefold() in folded):
+                return ScoreOutcome(
+                    value=self.configuration.match_value, explanation=f"The text has {shown!r}."
+                )
+        return ScoreOutcome(
+            value=self.configuration.no_match_value,
+            explanation="The text has none of the keywords.",
+        )

@@ -1,0 +1,1 @@
+"""The score language: pydantic models of the YAML that analysts write."""

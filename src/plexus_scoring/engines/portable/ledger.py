@@ -1,0 +1,236 @@
+"""What a job's model calls used, what they may use, and the answers that a retried job need not pay again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+
+from plexus_scoring.engines.models.base import ChatModel, ChatReply, ChatRequest
+from plexus_scoring.engines.portable.prices import usd_of
+from plexus_scoring.model.cost import Cost, CostComponent
+from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded
+from plexus_scoring.ports import Checkpoints
+
+log = logging.getLogger(__name__)
+
+_PROVIDERS = {
+    "chatopenai": "openai",
+    "azurechatopenai": "azure_openai",
+    "bedrockchat": "bedrock",
+    "chatvertexai": "vertexai",
+    "chatollama": "ollama",
+    "chatanthropic": "anthropic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one job may use in all, its dependencies included. None: no bound.
+
+    Attributes:
+        seconds: From the start of the attempt.
+        calls: Model calls.
+        tokens: Prompt and completion tokens.
+        usd: US dollars at list prices; calls to models without a known price count nothing.
+    """
+
+    seconds: float | None = 300.0
+    calls: int | None = 500
+    tokens: int | None = 5_000_000
+    usd: float | None = None
+
+
+class Purse:
+    """What is left of a job's budget, shared by all scores of the job."""
+
+    def __init__(self, budget: Budget, deadline: float | None) -> None:
+        """Start the clock. `deadline` is the caller's own, in seconds since the epoch."""
+        self.budget = budget
+        own = time.time() + budget.seconds if budget.seconds is not None else None
+        self.own_deadline = own
+        self.caller_deadline = deadline
+        ends = [end for end in (own, deadline) if end is not None]
+        self.deadline = min(ends) if ends else None
+        self.calls = 0
+        self.tokens = 0
+        self.usd = 0.0
+
+    def open(self) -> None:
+        """Count a call that is about to be made. Raises BudgetExceeded if nothing is left for it."""
+        limits = (
+            ("calls", self.calls, self.budget.calls, "model calls"),
+            ("tokens", self.tokens, self.budget.tokens, "tokens"),
+            ("usd", self.usd, self.budget.usd, "USD"),
+        )
+        for _name, used, limit, unit in limits:
+            if limit is not None and used >= limit:
+                raise BudgetExceeded(
+                    f"the job's budget of {limit:g} {unit} is used up: the scorecard asks models too often"
+                    " (a loop of edges?), or the budget is too small"
+                )
+        if self.deadline is not None and time.time() >= self.deadline:
+            raise self.late()
+        self.calls += 1
+
+    def late(self) -> BudgetExceeded | DeadlineExceeded:
+        """Return the error that says which of the two deadlines has come."""
+        own = self.own_deadline
+        if own is not None and own == self.deadline:
+            return BudgetExceeded(
+                f"the job's budget of {self.budget.seconds:g} s is used up before the score has a value"
+            )
+        return DeadlineExceeded("the score was not done before its deadline")
+
+
+@dataclass
+class Usage:
+    """Calls and tokens of one component, to one model."""
+
+    provider: str
+    model: str
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class AnswerCache:
+    """The answers that earlier attempts of a job paid for."""
+
+    def __init__(
+        self, checkpoints: Checkpoints | None, job_id: str | None, known: dict[str, bytes]
+    ) -> None:
+        """Keep what was loaded; see `load`."""
+        self._checkpoints = checkpoints
+        self._job_id = job_id
+        self._known = known
+
+    @classmethod
+    async def load(cls, checkpoints: Checkpoints | None, job_id: str | None) -> AnswerCache:
+        """Return a job's cache. Answers that cannot be read cost money, never the job."""
+        known: dict[str, bytes] = {}
+        if checkpoints is not None and job_id is not None:
+            try:
+                known = await checkpoints.load(job_id)
+            except Exception:
+                log.warning(
+                    "the job's checkpoints cannot be read: models are asked again", exc_info=True
+                )
+        return cls(checkpoints, job_id, known)
+
+    def get(self, name: str) -> ChatReply | None:
+        """Return a kept answer, or None."""
+        kept = self._known.get(name)
+        if kept is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(kept, type=ChatReply)
+        except msgspec.MsgspecError:
+            return None
+
+    async def put(self, name: str, reply: ChatReply) -> None:
+        """Keep an answer."""
+        if self._checkpoints is None or self._job_id is None:
+            return
+        try:
+            await self._checkpoints.save(self._job_id, name, msgspec.msgpack.encode(reply))
+        except Exception:
+            log.warning("an answer could not be kept for a retry", exc_info=True)
+
+
+@dataclass
+class Ledger:
+    """One score's run: asks models under the job's purse and keeps the accounts. Implements `ScoreRun`."""
+
+    score: str
+    models: ChatModel
+    purse: Purse
+    cache: AnswerCache
+    _usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
+    _asked: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run must have ended."""
+        return self.purse.deadline
+
+    async def ask(self, component: str, request: ChatRequest) -> ChatReply:
+        """Ask a model; see `ScoreRun.ask`."""
+        name = self._name(component, request)
+        reply = self.cache.get(name)
+        if reply is None:
+            self.purse.open()
+            reply = await self.models.chat(request, deadline=self.purse.deadline)
+            self._count(component, request, reply)
+            await self.cache.put(name, reply)
+        else:
+            self._count(component, request, reply)
+        return reply
+
+    def _name(self, component: str, request: ChatRequest) -> str:
+        """Return the checkpoint's name: the same question asked twice in one run is two answers."""
+        body = msgspec.msgpack.encode((self.score, component, request))
+        digest = hashlib.sha256(body).hexdigest()[:32]
+        self._asked[digest] += 1
+        return f"answer-{digest}-{self._asked[digest]}"
+
+    def _count(self, component: str, request: ChatRequest, reply: ChatReply) -> None:
+        key = (component, request.provider, request.model)
+        usage = self._usage.setdefault(key, Usage(request.provider, request.model.strip()))
+        usage.calls += 1
+        usage.prompt_tokens += reply.prompt_tokens
+        usage.completion_tokens += reply.completion_tokens
+        usage.cached_tokens += reply.cached_tokens
+        self.purse.tokens += reply.prompt_tokens + reply.completion_tokens
+        if self.purse.budget.usd is not None:
+            one = Usage(
+                usage.provider,
+                usage.model,
+                1,
+                reply.prompt_tokens,
+                reply.completion_tokens,
+                reply.cached_tokens,
+            )
+            self.purse.usd += sum(usd_of(one) or (0.0, 0.0))
+
+    def cost(self, order: tuple[str, ...] = ()) -> Cost:
+        """Return what the run cost: a component for each name and model, names in `order` first."""
+        rank = {name: index for index, name in enumerate(order)}
+        used = sorted(self._usage.items(), key=lambda entry: rank.get(entry[0][0], len(rank)))
+        components = []
+        input_cost = output_cost = 0.0
+        for (component, _, _), usage in used:
+            prices = usd_of(usage)
+            prompt, completion = prices or (0.0, 0.0)
+            input_cost += prompt
+            output_cost += completion
+            components.append(
+                CostComponent(
+                    provider=_PROVIDERS.get(usage.provider.lower(), usage.provider.lower()),
+                    model=usage.model,
+                    prompt_tokens=usage.prompt_tokens,
+                    completion_tokens=usage.completion_tokens,
+                    cached_tokens=usage.cached_tokens,
+                    llm_calls=usage.calls,
+                    usd=prompt + completion,  # as upstream: 0.0 where the model has no known price
+                    metadata={"node_name": component},
+                )
+            )
+        prompt_tokens = sum(part.prompt_tokens for part in components)
+        completion_tokens = sum(part.completion_tokens for part in components)
+        return Cost(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            llm_calls=sum(part.llm_calls for part in components),
+            cached_tokens=sum(part.cached_tokens for part in components),
+            input_cost=input_cost,
+            output_cost=output_cost,
+            total_cost=input_cost + output_cost,
+            components=tuple(components),
+        )

@@ -1,0 +1,133 @@
+"""LogicalClassifier and LogicalNode: Python in the scorecard."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun
+from plexus_scoring.engines.portable.code import compile_function
+from plexus_scoring.engines.portable.language.nodes import LogicalClassifierNode, LogicalNodeNode
+from plexus_scoring.engines.portable.nodes.base import GraphNode
+from plexus_scoring.engines.portable.shapes import (
+    Parameters,
+    Result,
+    ScoreInputShape,
+    ScoreNamespace,
+    StateView,
+    log_functions,
+)
+from plexus_scoring.engines.portable.state import State
+from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
+
+log = logging.getLogger(__name__)
+
+
+def _merged(state: State) -> dict[str, Any]:
+    """Return the item's metadata with every field of the state on top; a copy that code may change."""
+    fields = copy.deepcopy(
+        {name: value for name, value in state.fields.items() if name not in ("text", "metadata")}
+    )
+    return {**copy.deepcopy(state.fields["metadata"]), **fields}
+
+
+class LogicalClassifier(GraphNode[LogicalClassifierNode]):
+    """Calls `score(parameters, input)`. None goes on to the next node; a result sets classification and value."""
+
+    fields = ("criteria_met",)
+    prompts = False
+
+    def prepare(self, options: CompileOptions) -> None:
+        """Compile the code."""
+        self.parameters = Parameters(name=self.node.name)
+        try:
+            self.function = compile_function(
+                self.node.code,
+                "score",
+                filename=f"{self.source.name}/{self.name}",
+                extra_globals={"Score": ScoreNamespace, **log_functions(self.name)},
+                trusted=options.trust_code,
+            )
+        except ScorecardError as error:
+            raise self.error(f"code: {error.bare_message}", "code") from error
+
+    async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
+        """Run the code and take over what it returns."""
+        given = ScoreInputShape(text=state.fields["text"], metadata=_merged(state))
+        result = await self.function(self.parameters, given)
+        if result is None:
+            return
+        if not isinstance(result, Result):
+            raise ScoreFailed(
+                f"node {self.name!r}: score() must return a Score.Result or None, not {type(result).__name__}"
+            )
+        value = _text(result.value)
+        given_metadata: Any = result.metadata
+        metadata = given_metadata if isinstance(given_metadata, Mapping) else {}
+        output = {
+            "classification": value,
+            "value": value,
+            "explanation": metadata.get("explanation"),
+        }
+        output |= {str(key): kept for key, kept in metadata.items() if key != "explanation"}
+        # Upstream drops what is no field of the state: neither the base's, a node class's, nor any output's.
+        state.fields |= {name: kept for name, kept in output.items() if name in state.fields}
+        state.undetermined = None
+        state.log_node(self.name, output)
+
+
+class LogicalNode(GraphNode[LogicalNodeNode]):
+    """Calls a function with `context` and sets fields from what it returns. Its own exceptions change nothing."""
+
+    prompts = False
+
+    def declared(self) -> set[str]:
+        """Add the fields of `output_mapping`."""
+        return super().declared() | set(self.node.output_mapping or ())
+
+    def prepare(self, options: CompileOptions) -> None:
+        """Compile the code."""
+        self.parameters = Parameters(**self.node.model_dump(by_alias=True))
+        try:
+            self.function = compile_function(
+                self.node.code,
+                self.node.function_name,
+                filename=f"{self.source.name}/{self.name}",
+                extra_globals=log_functions(self.name),
+                trusted=options.trust_code,
+            )
+        except ScorecardError as error:
+            raise self.error(f"code: {error.bare_message}", "code") from error
+
+    async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
+        """Run the code and set the fields."""
+        context = {
+            "state": StateView(copy.deepcopy(state.fields)),
+            "text": state.fields["text"],
+            "metadata": _merged(state),
+            "parameters": self.parameters,
+        }
+        try:
+            result = await self.function(context)
+        except BudgetExceeded:
+            raise
+        except ScoreFailed as error:
+            log.warning("node %r: %s; the graph goes on without it", self.name, error.message)
+            return
+        state.fields |= self._fields(result)
+
+    def _fields(self, result: Any) -> dict[str, Any]:
+        mapping = self.node.output_mapping
+        if isinstance(result, Mapping):
+            if mapping:
+                return {name: result[key] for name, key in mapping.items() if key in result}
+            return {str(name): value for name, value in result.items()}
+        if mapping and len(mapping) == 1:
+            return {next(iter(mapping)): result}
+        return {"result": result}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

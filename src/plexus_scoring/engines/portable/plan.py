@@ -1,0 +1,182 @@
+"""One job: a score and all it depends on, each run at most once, independent ones at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+
+from plexus_scoring.engines.models.base import ChatModel
+from plexus_scoring.engines.portable.base import ScoreInput
+from plexus_scoring.engines.portable.dependencies import DISABLED, ERROR, SKIPPED
+from plexus_scoring.engines.portable.graph import graph_metadata
+from plexus_scoring.engines.portable.ledger import AnswerCache, Ledger, Purse
+from plexus_scoring.engines.portable.processors import apply_processors
+from plexus_scoring.engines.portable.scorecard import ReadyScore, ReadyScorecard
+from plexus_scoring.engines.portable.validation import validate
+from plexus_scoring.model.cost import Cost
+from plexus_scoring.model.errors import (
+    BudgetExceeded,
+    DependencyUnmet,
+    ScoreDisabled,
+    ScoreFailed,
+)
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.result import ScoreOutcome
+
+log = logging.getLogger(__name__)
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """How a score of the job ended. `outcome` is None where it did not run or failed."""
+
+    value: str
+    outcome: ScoreOutcome | None = None
+    reason: str | None = None
+    cost: Cost = msgspec.field(default_factory=Cost)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return what dependent scores see in `results`, in the shape of upstream's Score.Result."""
+        outcome = self.outcome
+        metadata: dict[str, Any] = {}
+        if outcome is not None:
+            metadata = {**outcome.metadata, "explanation": outcome.explanation}
+        return {
+            "value": self.value,
+            "explanation": outcome.explanation if outcome else None,
+            "confidence": outcome.confidence if outcome else None,
+            "metadata": metadata,
+            "error": self.reason if outcome is None else None,
+            "code": "403" if self.value == DISABLED else None,
+        }
+
+
+class Plan:
+    """What a job runs, in which order."""
+
+    def __init__(self, scorecard: ReadyScorecard, target: str) -> None:
+        """Find the dependencies and compile. Raises ScorecardError."""
+        self.scorecard = scorecard
+        self.target = target
+        self.names = scorecard.closure(target)
+        if scorecard.disabled(target):
+            raise ScoreDisabled(f"the score {target!r} is disabled in the scorecard")
+        self.scores: dict[str, ReadyScore] = {
+            name: scorecard.ready(name) for name in self.names if not scorecard.disabled(name)
+        }
+
+    async def run(
+        self, item: Item, models: ChatModel, purse: Purse, cache: AnswerCache
+    ) -> ScoreOutcome:
+        """Return the target's outcome.
+
+        Raises:
+            DependencyUnmet: a dependency's value is not what the target asks for.
+            ScoreFailed: the target itself has no value.
+            EngineUnavailable, BudgetExceeded, …: from any score of the job; the others are stopped.
+        """
+        job = _Job(self, item, models, purse, cache)
+        if len(self.names) == 1:
+            done = await job.compute(self.target)
+        else:
+            done = await job.run_all()
+        return job.outcome(done)
+
+
+class _Job:
+    def __init__(
+        self, plan: Plan, item: Item, models: ChatModel, purse: Purse, cache: AnswerCache
+    ) -> None:
+        self.plan = plan
+        self.item = item
+        self.models = models
+        self.purse = purse
+        self.cache = cache
+        self.done: dict[str, Done] = {}
+        self.failure: ScoreFailed | None = None
+
+    async def run_all(self) -> Done:
+        """Run every score as soon as its dependencies are done."""
+        ended = {name: asyncio.Event() for name in self.plan.names}
+
+        async def one(name: str) -> None:
+            for dependency in self.plan.scorecard.dependencies(name):
+                await ended[dependency.name].wait()
+            self.done[name] = await self.compute(name)
+            ended[name].set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in self.plan.names:
+                    group.create_task(one(name))
+        except* Exception as errors:  # noqa: BLE001 - the first of them is what ends the job
+            raise _first(errors) from None
+        return self.done[self.plan.target]
+
+    async def compute(self, name: str) -> Done:
+        """Run one score, or say why it does not run."""
+        if name not in self.plan.scores:
+            return Done(value=DISABLED, reason=f"Score '{name}' is disabled")
+        unmet = self._unmet(name)
+        if unmet:
+            return Done(value=SKIPPED, reason=unmet)
+        ready = self.plan.scores[name]
+        ledger = Ledger(name, self.models, self.purse, self.cache)
+        try:
+            outcome = await ready.score.score(self._given(ready), ledger)
+            validate(outcome, ready.validation)
+        except BudgetExceeded:
+            raise
+        except ScoreFailed as error:
+            if name == self.plan.target:
+                self.failure = error
+            log.warning("the score %r failed: %s", name, error.message)
+            return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
+        return Done(value=outcome.value, outcome=outcome, cost=ledger.cost(ready.order))
+
+    def _unmet(self, name: str) -> str | None:
+        for dependency in self.plan.scorecard.dependencies(name):
+            condition = dependency.condition
+            value = self.done[dependency.name].value
+            if condition is not None and not condition.holds(value):
+                return f"{dependency.name!r} is {value!r}, and {name!r} asks for {condition}"
+        return None
+
+    def _given(self, ready: ReadyScore) -> ScoreInput:
+        source = ready.source
+        text = self.item.text or ""
+        metadata = graph_metadata(
+            self.item.metadata,
+            scorecard=self.plan.scorecard.name,
+            score=source.name,
+            account=self.item.account_id,
+        )
+        if ready.processors:
+            text, metadata = apply_processors(ready.processors, text, metadata)
+        results = {
+            dependency.name: self.done[dependency.name].as_result()
+            for dependency in self.plan.scorecard.dependencies(source.name)
+            if self.done[dependency.name].value != SKIPPED
+        }
+        return ScoreInput(text=text, metadata=metadata, results=results)
+
+    def outcome(self, done: Done) -> ScoreOutcome:
+        """Return the target's outcome with all costs, or raise why it has none."""
+        if done.outcome is None:
+            if done.value == SKIPPED:
+                raise DependencyUnmet(done.reason or "a dependency is unmet")
+            raise self.failure or ScoreFailed(done.reason or "the score failed")
+        others = [ended.cost for name, ended in self.done.items() if name != self.plan.target]
+        cost = done.cost if done.cost.llm_calls else done.outcome.cost
+        return msgspec.structs.replace(
+            done.outcome, cost=cost, dependencies_cost=Cost.total(others)
+        )
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,199 @@
+"""A scorecard made ready to score: its scores found, compiled when they are first needed, and kept by version."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plexus_scoring.engines.portable import classes
+from plexus_scoring.engines.portable.base import CompileOptions, PortableScore, ScoreSource
+from plexus_scoring.engines.portable.dependencies import Dependency, find_cycle, read_dependencies
+from plexus_scoring.engines.portable.language.common import read
+from plexus_scoring.engines.portable.language.scores import Score, Validation
+from plexus_scoring.engines.portable.validation import check_patterns
+from plexus_scoring.model.errors import NotFound, ScorecardError
+from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard_yaml import read_document, score_entries
+from plexus_scoring.model.yaml_document import YamlDocument
+
+KEPT_SCORECARDS = 64
+
+
+@dataclass(frozen=True)
+class ReadyScore:
+    """A compiled score with what is done around it."""
+
+    source: ScoreSource
+    score: PortableScore
+    processors: Sequence[Mapping[str, Any]]
+    validation: Validation | None
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The order in which costs are listed: that of the graph's nodes."""
+        return getattr(self.score, "order", ())
+
+
+class ReadyScorecard:
+    """One version of a scorecard."""
+
+    def __init__(self, scorecard: Scorecard, options: CompileOptions) -> None:
+        """Parse the text. Raises ScorecardError."""
+        self.name = scorecard.name
+        self.options = options
+        document = read_document(scorecard.source, file=scorecard.file)
+        entries = score_entries(document, file=scorecard.file)
+        whole = "scores" in document.data
+        self._processors = document.data.get("processors") if whole else None
+        self.sources = {
+            str(entry["name"]).strip(): _source(
+                entry, index if whole else None, document, scorecard
+            )
+            for index, entry in enumerate(entries)
+        }
+        self._folded = {name.casefold(): name for name in reversed(self.sources)}
+        self._references = _references(self.sources)
+        self._ready: dict[str, ReadyScore] = {}
+        self._dependencies: dict[str, tuple[Dependency, ...]] = {}
+
+    def find(self, reference: str) -> str:
+        """Return the name of the score that a job means by name, key, id or external id. Raises NotFound."""
+        if reference in self.sources:
+            return reference
+        found = self._references.get(reference) or self._folded.get(reference.casefold())
+        if found is None:
+            raise NotFound(
+                f"no score {reference!r} on the scorecard {self.name!r}; it has {', '.join(self.sources)}"
+            )
+        return found
+
+    def dependencies(self, name: str) -> tuple[Dependency, ...]:
+        """Return a score's direct dependencies. Raises ScorecardError for a name that is no score."""
+        known = self._dependencies.get(name)
+        if known is None:
+            source = self.sources[name]
+            known = tuple(
+                Dependency(self._dependency(source, wanted.name), wanted.condition)
+                for wanted in read_dependencies(source.entry.get("depends_on"))
+            )
+            self._dependencies[name] = known
+        return known
+
+    def closure(self, name: str) -> list[str]:
+        """Return the score and all that it depends on. Raises ScorecardError for a cycle."""
+        found = [name]
+        for known in found:
+            found.extend(
+                dependency.name
+                for dependency in self.dependencies(known)
+                if dependency.name not in found
+            )
+        cycle = find_cycle(
+            name, {one: [dependency.name for dependency in self.dependencies(one)] for one in found}
+        )
+        if cycle:
+            raise self.sources[cycle[0]].error(
+                f"depends on itself: {' → '.join(cycle)}; take one of these out of depends_on",
+                "depends_on",
+            )
+        return found
+
+    def disabled(self, name: str) -> bool:
+        """Whether the score is switched off."""
+        entry = self.sources[name].entry
+        return (entry.get("disabled") or entry.get("isDisabled")) is True
+
+    def ready(self, name: str) -> ReadyScore:
+        """Return the compiled score. Raises ScorecardError."""
+        ready = self._ready.get(name)
+        if ready is None:
+            ready = self._ready[name] = self._compile(self.sources[name])
+        return ready
+
+    def _compile(self, source: ScoreSource) -> ReadyScore:
+        common = read(Score, {**source.entry, "class": classes.class_name(source)}, source)
+        if common.item and common.item.class_:
+            raise source.error(
+                f"the input source {common.item.class_!r} runs on the plexus engine only",
+                "item",
+                "class",
+            )
+        if common.validation:
+            check_patterns(common.validation, source)
+        return ReadyScore(
+            source=source,
+            score=classes.compile_score(source, self.options),
+            processors=self._processors_of(source.entry),
+            validation=common.validation,
+        )
+
+    def _processors_of(self, entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Return the first processors found on the item, the data or the scorecard; an empty list counts as found."""
+        for place in (entry.get("item"), entry.get("data"), {"processors": self._processors}):
+            if isinstance(place, Mapping) and "processors" in place:
+                return place["processors"] or ()
+        return ()
+
+    def _dependency(self, source: ScoreSource, name: str) -> str:
+        if name in self.sources:
+            return name
+        found = self._folded.get(name.casefold()) or self._references.get(name)
+        if found is None:
+            raise source.error(
+                f"depends on {name!r}, which is no score of this scorecard", "depends_on"
+            )
+        return found
+
+
+def _source(
+    entry: Mapping[str, Any], index: int | None, document: YamlDocument, scorecard: Scorecard
+) -> ScoreSource:
+    return ScoreSource(
+        entry=entry,
+        name=str(entry["name"]).strip(),
+        scorecard=scorecard.name,
+        document=document,
+        path=() if index is None else ("scores", index),
+        file=scorecard.file,
+    )
+
+
+def _references(sources: Mapping[str, ScoreSource]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key in ("externalId", "external_id", "id", "key"):
+        for name, source in sources.items():
+            value = source.entry.get(key)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                found[str(value)] = name
+    return found
+
+
+class ScorecardCache:
+    """Ready scorecards by version, the least used dropped first; broken ones are kept as their error."""
+
+    def __init__(self, options: CompileOptions, *, size: int = KEPT_SCORECARDS) -> None:
+        self._options = options
+        self._size = size
+        self._kept: OrderedDict[tuple[str, str | None], ReadyScorecard | ScorecardError] = (
+            OrderedDict()
+        )
+
+    def get(self, scorecard: Scorecard) -> ReadyScorecard:
+        """Return the scorecard made ready. Raises ScorecardError."""
+        key = (scorecard.version, scorecard.file)
+        kept = self._kept.get(key)
+        if kept is None:
+            try:
+                kept = ReadyScorecard(scorecard, self._options)
+            except ScorecardError as error:
+                kept = error
+            self._kept[key] = kept
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        if isinstance(kept, ScorecardError):
+            raise kept
+        return kept

@@ -1,0 +1,50 @@
+"""`validation` of a score: what its result must look like."""
+
+from __future__ import annotations
+
+import re
+
+from plexus_scoring.engines.portable.base import ScoreSource
+from plexus_scoring.engines.portable.language.scores import FieldValidation, Validation
+from plexus_scoring.model.errors import ScoreFailed
+from plexus_scoring.model.result import ScoreOutcome
+
+
+def check_patterns(validation: Validation, source: ScoreSource) -> None:
+    """Compile the patterns. Raises ScorecardError for one that is no regular expression."""
+    for name in ("value", "explanation"):
+        rules: FieldValidation | None = getattr(validation, name)
+        for number, pattern in enumerate((rules.patterns if rules else None) or ()):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise source.error(
+                    f"the pattern {pattern!r} is no regular expression: {error}",
+                    "validation",
+                    name,
+                    "patterns",
+                    number,
+                ) from error
+
+
+def validate(outcome: ScoreOutcome, validation: Validation | None) -> None:
+    """Raise ScoreFailed if the outcome is not what the scorecard asks for."""
+    if validation is None:
+        return
+    for name, text in (("value", outcome.value), ("explanation", outcome.explanation or "")):
+        rules: FieldValidation | None = getattr(validation, name)
+        problem = _problem(text, rules) if rules else None
+        if problem:
+            raise ScoreFailed(f"validation: the {name} {problem}")
+
+
+def _problem(text: str, rules: FieldValidation) -> str | None:
+    if rules.valid_classes and text not in rules.valid_classes:
+        return f"is none of {', '.join(rules.valid_classes)}"
+    if rules.minimum_length is not None and len(text) < rules.minimum_length:
+        return f"has {len(text)} characters; the minimum is {rules.minimum_length}"
+    if rules.maximum_length is not None and len(text) > rules.maximum_length:
+        return f"has {len(text)} characters; the maximum is {rules.maximum_length}"
+    if rules.patterns and not any(re.search(pattern, text) for pattern in rules.patterns):
+        return "matches no pattern"
+    return None
