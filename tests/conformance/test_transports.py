@@ -17,7 +17,7 @@ from plexus_scoring.transports.consumer import Consumer
 from plexus_scoring.transports.requests import RequestHandler
 from tests.support.transport_rigs import Rig, eventually, open_rig
 
-TRANSPORTS = ["memory", "rabbitmq"]
+TRANSPORTS = ["memory", "rabbitmq", "redis"]
 REASON = ErrorInfo(code="scorecard_error", message="line 3: no such class")
 
 
@@ -132,13 +132,13 @@ async def test_uncounted_retries_never_end_a_message(rig: Rig) -> None:
 async def test_dead_letters_keep_reason_and_body_and_can_be_looked_at_again(rig: Rig) -> None:
     script = Script(DeadLetter(REASON))
     async with consuming(rig, script):
-        await rig.admin.send('{"scoring_job_id": "j1"}', request_id="r1")
+        await rig.admin.send('{"scoring_job_id": "j1", "request_id": "r1"}', request_id="r1")
         await eventually(lambda: dead(rig))
     for _ in range(3):  # looking takes nothing away
         (message,) = await eventually(lambda: dead(rig))
         assert message.reason_code == "scorecard_error"
         assert message.reason == "line 3: no such class"
-        assert message.body == '{"scoring_job_id": "j1"}'
+        assert message.body == '{"scoring_job_id": "j1", "request_id": "r1"}'
         assert message.died_at is not None
         assert abs(message.died_at - time.time()) < 60
     await eventually(lambda: empty(rig))

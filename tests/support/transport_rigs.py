@@ -9,6 +9,8 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from bullmq import Queue
+
 from plexus_scoring.ports import Responder
 from plexus_scoring.transports.base import QueueAdmin, Source
 from plexus_scoring.transports.memory import MemoryQueue, MemorySource
@@ -16,6 +18,9 @@ from plexus_scoring.transports.rabbitmq import RabbitResponder, RabbitSource
 from plexus_scoring.transports.rabbitmq_admin import RabbitAdmin
 from plexus_scoring.transports.rabbitmq_connection import RabbitConnection
 from plexus_scoring.transports.rabbitmq_topology import Topology, ask
+from plexus_scoring.transports.redis import RedisResponder, RedisSource
+from plexus_scoring.transports.redis_admin import RedisAdmin
+from plexus_scoring.transports.redis_connection import connect_redis
 from tests.support import brokers
 
 
@@ -83,9 +88,37 @@ class RabbitRig:
         await self.admin.aclose()
 
 
+class RedisRig:
+    counts = True
+
+    def __init__(self, port: int | None = None, lock_seconds: float = 2.0) -> None:
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        self.name = name
+        self.lock_seconds = lock_seconds
+        self.client = connect_redis(brokers.redis_url(port))
+        self.responder: Responder = RedisResponder(
+            self.client, f"{name}-responses", request_queue=name, prefix="bull"
+        )
+        self.admin: QueueAdmin = RedisAdmin(self.client, name, prefix="bull")
+
+    def source(self) -> Source:
+        return RedisSource(
+            self.client, self.name, prefix="bull", max_stalled=5, lock_seconds=self.lock_seconds
+        )
+
+    async def responses(self) -> list[dict[str, Any]]:
+        queue = Queue(f"{self.name}-responses", {"connection": self.client, "prefix": "bull"})
+        return [job.data for job in await queue.getJobs(["wait", "paused"])]
+
+    async def aclose(self) -> None:
+        for key in await self.client.keys(f"bull:{self.name}*"):
+            await self.client.delete(key)
+        await self.client.aclose()
+
+
 @contextlib.asynccontextmanager
 async def open_rig(kind: str) -> AsyncIterator[Rig]:
-    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig}[kind]()
+    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig, "redis": RedisRig}[kind]()
     try:
         yield rig
     finally:

@@ -1,0 +1,55 @@
+"""A Redis client as BullMQ's Python port takes it, and its errors in our words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from plexus_scoring.model.errors import ConfigurationError, StoreUnavailable
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 20.0
+"""Longer than the longest blocking read (BullMQ waits 10 s at most)."""
+
+
+def connect_redis(url: str) -> Redis:
+    """Return a client with a pool; it connects when first used.
+
+    Raises:
+        ConfigurationError: the URL is malformed.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_keepalive=True,
+            # Short: the consumer's loop has its own backoff, and readiness must notice an outage.
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+            retry_on_error=[RedisConnectionError],
+        )
+    except ValueError as error:
+        # Not chained: the library's text may hold the URL with its password.
+        raise ConfigurationError(f"PLEXUS_REDIS_URL is malformed: {type(error).__name__}") from None
+
+
+@contextlib.contextmanager
+def redis_errors(what: str) -> Iterator[None]:
+    """Turn what redis-py raises into StoreUnavailable that names `what`."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"Redis: {what}: {type(error).__name__}: {error}") from error
+
+
+def options(client: Redis, prefix: str) -> dict[str, Any]:
+    """Return BullMQ's options for this client."""
+    return {"connection": client, "prefix": prefix}
