@@ -7,14 +7,13 @@ their operands (repetition, power, padding, formatting, joining) check the resul
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 MAX_ELEMENTS: Final = 8_000_000
 """Longest text, list or range that an operation may make, in characters or elements."""
@@ -24,7 +23,7 @@ MAX_BITS: Final = 1_000_000
 
 _CLOCK_EVERY: Final = 64
 _MEMORY_EVERY: Final = 16 * 1024 * 1024
-_MEMORY_STEPS: Final = 16_384
+_MEMORY_SECONDS: Final = 0.002
 _WIDTH = re.compile(r"\d{6,}|\*")
 _SIZED: Final = (str, bytes, list, tuple)
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset)
@@ -39,7 +38,7 @@ class Stopped(BaseException):
 
 
 class Meter:
-    """Counts one run's steps, and stops the run at its bounds.
+    """Counts one run's steps, and stops the run at its bounds. Once stopped, every further step stops it again.
 
     Args:
         steps: Loop passes and calls allowed.
@@ -51,53 +50,76 @@ class Meter:
         "_deadline",
         "_grown",
         "_memory",
+        "_next_memory_check",
         "_resident",
         "_seconds",
         "_steps",
+        "_steps_left",
         "_until_clock",
-        "steps",
+        "stopped",
     )
 
     def __init__(self, *, steps: int, seconds: float, memory: int) -> None:
-        self._steps = steps
+        now = time.monotonic()
+        self._steps = self._steps_left = steps
         self._seconds = seconds
+        self._deadline = now + seconds
         self._memory = memory
-        self._deadline = time.monotonic() + seconds
         self._resident: int | None = None
+        self._next_memory_check = now + _MEMORY_SECONDS
         self._grown = 0
         self._until_clock = _CLOCK_EVERY
-        self.steps = 0
+        self.stopped: str | None = None
 
     def step(self) -> None:
         """Count one loop pass or call."""
         self._until_clock -= 1
         if self._until_clock <= 0:
-            self._look(_CLOCK_EVERY)
+            self._look()
 
     def grow(self, size: int) -> None:
         """Count a value of `size` bytes that an operation is about to make."""
         self._grown += size
         if self._grown >= _MEMORY_EVERY:
             self._grown = 0
+            self._look()
             self._check_memory()
-            self._look(0)
 
-    def _look(self, steps: int) -> None:
+    def cancel(self) -> None:
+        """Stop the run at its next step, from another thread."""
+        self.stopped = "cancelled"
+        self._until_clock = 0
+
+    def seconds_left(self) -> float:
+        """Return the time that is left, at least a millisecond."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def stop(self, reason: str) -> NoReturn:
+        """Stop the run."""
+        self.stopped = reason
+        self._until_clock = 0
+        raise Stopped(reason)
+
+    def _look(self) -> None:
+        if self.stopped is not None:
+            raise Stopped(self.stopped)
+        self._steps_left -= _CLOCK_EVERY - max(self._until_clock, 0)
         self._until_clock = _CLOCK_EVERY
-        self.steps += steps
-        if self.steps > self._steps:
-            raise Stopped(f"more than {self._steps:,} loop passes and calls")
-        if time.monotonic() > self._deadline:
-            raise Stopped(f"longer than {self._seconds:g} s")
-        if self.steps % _MEMORY_STEPS == 0:
+        if self._steps_left < 0:
+            self.stop(f"more than {self._steps:,} loop passes and calls")
+        now = time.monotonic()
+        if now > self._deadline:
+            self.stop(f"longer than {self._seconds:g} s")
+        if now > self._next_memory_check:
             self._check_memory()
+            self._next_memory_check = now + _MEMORY_SECONDS
 
     def _check_memory(self) -> None:
         now = resident_bytes()
         if self._resident is None:
             self._resident = now
         elif now - self._resident > self._memory:
-            raise Stopped(f"more than {self._memory // 1024 // 1024} MiB of memory")
+            self.stop(f"more than {self._memory // 1024 // 1024} MiB of memory")
 
 
 METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
@@ -111,6 +133,14 @@ def resident_bytes() -> int:
             return int(file.read(128).split()[1]) * _PAGE
     except OSError:
         return 0
+
+
+def stop(reason: str) -> NoReturn:
+    """Stop the running meter's run."""
+    meter = METER.get()
+    if meter is not None:
+        meter.stop(reason)
+    raise Stopped(reason)
 
 
 def step() -> None:
@@ -134,9 +164,7 @@ def metered(items: Iterable[Any]) -> Iterator[Any]:
 def check_size(size: int, what: str) -> None:
     """Stop the run if a value of `size` characters or elements is too large; count it otherwise."""
     if size > MAX_ELEMENTS:
-        raise Stopped(
-            f"{what} would make {size:,} characters or elements (at most {MAX_ELEMENTS:,})"
-        )
+        stop(f"{what} would make {size:,} characters or elements (at most {MAX_ELEMENTS:,})")
     meter = METER.get()
     if meter is not None:
         meter.grow(size)
@@ -145,63 +173,84 @@ def check_size(size: int, what: str) -> None:
 def check_bits(bits: int, what: str) -> None:
     """Stop the run if an integer of `bits` bits is too large."""
     if bits > MAX_BITS:
-        raise Stopped(f"{what} would make an integer of {bits:,} bits (at most {MAX_BITS:,})")
+        stop(f"{what} would make an integer of {bits:,} bits (at most {MAX_BITS:,})")
+
+
+def check_add(left: Any, right: Any) -> None:
+    """Stop the run if ``left + right`` would be too large."""
+    if isinstance(left, _SIZED) and isinstance(right, _SIZED):
+        check_size(len(left) + len(right), "an addition")
+
+
+def check_multiply(left: Any, right: Any) -> None:
+    """Stop the run if ``left * right`` would be too large."""
+    if isinstance(left, int):
+        left, right = right, left
+    if isinstance(right, int):
+        if isinstance(left, int):
+            check_bits(left.bit_length() + right.bit_length(), "a multiplication")
+        elif isinstance(left, Sized):
+            check_size(len(left) * max(right, 0), "a repetition")
+
+
+def check_power(base: Any, exponent: Any) -> None:
+    """Stop the run if ``base ** exponent`` would be too large."""
+    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
+        check_bits(base.bit_length() * exponent, "a power")
+
+
+def check_shift(value: Any, count: Any) -> None:
+    """Stop the run if ``value << count`` would be too large."""
+    if isinstance(value, int) and isinstance(count, int) and count > 0:
+        check_bits(value.bit_length() + count, "a shift")
+
+
+def check_modulo(left: Any, right: Any) -> None:
+    """Stop the run if ``left % right``, for a text the old formatting, would be too large."""
+    if not isinstance(left, (str, bytes)):
+        return
+    form = left if isinstance(left, str) else left.decode("latin-1")
+    if _WIDTH.search(form):
+        stop("a % format asks for a width of more than 5 digits, or takes it from an argument")
+    check_structure(right)
+    if isinstance(right, Mapping):
+        longest = max((text_size(value) for value in right.values()), default=0)
+        check_size(len(form) + form.count("%") * longest, "a % format")
+    else:
+        values = right if isinstance(right, tuple) else (right,)
+        check_size(len(form) + sum(text_size(value) for value in values), "a % format")
 
 
 def add(left: Any, right: Any) -> Any:
     """Return ``left + right``."""
-    if isinstance(left, _SIZED) and isinstance(right, _SIZED):
-        check_size(len(left) + len(right), "an addition")
+    check_add(left, right)
     return left + right
 
 
 def multiply(left: Any, right: Any) -> Any:
     """Return ``left * right``."""
-    if isinstance(left, int):
-        left, right = right, left
-        swapped = True
-    else:
-        swapped = False
-    if isinstance(right, int):
-        if isinstance(left, _SIZED):
-            check_size(len(left) * max(right, 0), "a repetition")
-        elif isinstance(left, int):
-            check_bits(left.bit_length() + right.bit_length(), "a multiplication")
-    return right * left if swapped else left * right
+    check_multiply(left, right)
+    return left * right
 
 
 def power(base: Any, exponent: Any, modulus: Any = None) -> Any:
     """Return ``base ** exponent``, or `pow` with a modulus."""
-    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
-        check_bits(
-            base.bit_length() * exponent if modulus is None else base.bit_length(), "a power"
-        )
-    return base**exponent if modulus is None else pow(base, exponent, modulus)
+    if modulus is not None:
+        return pow(base, exponent, modulus)
+    check_power(base, exponent)
+    return base**exponent
+
+
+def modulo(left: Any, right: Any) -> Any:
+    """Return ``left % right``."""
+    check_modulo(left, right)
+    return left % right
 
 
 def shift_left(value: Any, count: Any) -> Any:
     """Return ``value << count``."""
-    if isinstance(value, int) and isinstance(count, int) and count > 0:
-        check_bits(value.bit_length() + count, "a shift")
+    check_shift(value, count)
     return value << count
-
-
-def modulo(left: Any, right: Any) -> Any:
-    """Return ``left % right``; for a text, the old formatting."""
-    if isinstance(left, (str, bytes)):
-        form = left if isinstance(left, str) else left.decode("latin-1")
-        if _WIDTH.search(form):
-            raise Stopped(
-                "a % format asks for a width of more than 5 digits, or takes it from an argument"
-            )
-        check_structure(right)
-        if isinstance(right, Mapping):
-            longest = max((text_size(value) for value in right.values()), default=0)
-            check_size(len(form) + form.count("%") * longest, "a % format")
-        else:
-            values = right if isinstance(right, tuple) else (right,)
-            check_size(len(form) + sum(text_size(value) for value in values), "a % format")
-    return left % right
 
 
 OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -209,11 +258,17 @@ OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "*": multiply,
     "**": power,
     "%": modulo,
-    "<<": shift_left,
-    "-": operator.sub,
-    "/": operator.truediv,
-    "//": operator.floordiv,
 }
+"""The operators that can make large values, bounded."""
+
+CHECKS: Final[Mapping[str, Callable[[Any, Any], None]]] = {
+    "+=": check_add,
+    "*=": check_multiply,
+    "**=": check_power,
+    "%=": check_modulo,
+    "<<=": check_shift,
+}
+"""The bounds of their in-place forms."""
 
 
 def text_size(value: Any) -> int:
@@ -243,7 +298,7 @@ def check_structure(value: Any) -> None:
         room -= 1
         path_guard += 1
         if room < 0 or path_guard > MAX_ELEMENTS // 8:
-            raise Stopped("a nested value is too large to be written as text or compared")
+            stop("a nested value is too large to be written as text or compared")
 
 
 def to_text(value: Any = "", *rest: Any) -> str:
@@ -255,9 +310,9 @@ def to_text(value: Any = "", *rest: Any) -> str:
 def format_value(value: Any, spec: str = "") -> str:
     """Return ``format(value, spec)``."""
     if spec and (_WIDTH.search(spec) or len(spec) > 64):  # noqa: PLR2004 - no real format is as long
-        raise Stopped("a format asks for a width of more than 5 digits")
+        stop("a format asks for a width of more than 5 digits")
     if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > MAX_ELEMENTS:
-        raise Stopped("a decimal number is too large to be written as text")
+        stop("a decimal number is too large to be written as text")
     check_structure(value)
     return format(value, spec)
 
@@ -308,7 +363,7 @@ def bounded_range(*parts: Any) -> range:
     """Return ``range(*parts)`` if it is not too long."""
     made = range(*parts)
     if len(made) > MAX_ELEMENTS:
-        raise Stopped(f"a range of {len(made):,} (at most {MAX_ELEMENTS:,})")
+        stop(f"a range of {len(made):,} (at most {MAX_ELEMENTS:,})")
     return made
 
 
@@ -321,7 +376,7 @@ def _pad(name: str) -> Callable[..., Any]:
 
 def _refused(name: str) -> Callable[..., Any]:
     def refused(*_: Any, **__: Any) -> Any:
-        raise Stopped(f"{name}() is not available here")
+        stop(f"{name}() is not available here")
 
     return refused
 

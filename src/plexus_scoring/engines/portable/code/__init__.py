@@ -1,0 +1,8 @@
+"""Python in scorecards (`LogicalClassifier`, `LogicalNode`): restricted and bounded unless the author is trusted.
+
+See docs/adr/0005-restricted-code.md for what is allowed and why it runs inside the process.
+"""
+
+from plexus_scoring.engines.portable.code.function import CodeFunction, compile_function
+
+__all__ = ["CodeFunction", "compile_function"]
