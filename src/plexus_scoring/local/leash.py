@@ -7,6 +7,7 @@ POSIX system and, unlike Linux's parent-death signal, from any thread.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -29,6 +30,15 @@ class _Leash:
         """Forget a process group that has ended."""
         self._send(f"-{group}\n")
 
+    def close(self) -> None:
+        """End the watcher, which kills what is still held."""
+        with self._lock:
+            watcher, self._watcher = self._watcher, None
+        if watcher is not None and watcher.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                watcher.stdin.close()
+            watcher.wait()
+
     def _send(self, line: str) -> None:
         with self._lock:
             watcher = self._watcher
@@ -46,6 +56,7 @@ class _Leash:
 
 
 leash = _Leash()
+atexit.register(leash.close)
 
 
 def kill_group(group: int, number: signal.Signals = signal.SIGKILL) -> None:

@@ -1,6 +1,5 @@
 """The embedded AWS starts in a process of its own, answers on loopback only, and always ends."""
 
-import json
 import os
 import select
 import signal
@@ -68,20 +67,22 @@ def test_a_process_that_ends_at_once_is_reported_with_its_log(tmp_path):
         EmbeddedAws(python=Path(sys.executable), log_file=tmp_path / "log").start()
 
 
-def test_a_killed_parent_leaves_nothing_running():
+def test_a_killed_parent_leaves_nothing_running(tmp_path):
     require_embedded_aws()
     script = """
-import json, time
+import time
 from plexus_scoring.local.embedded_aws import EmbeddedAws
 aws = EmbeddedAws()
 aws.start()
-print(json.dumps([aws.pid, aws._folder.name]), flush=True)
+print(aws.pid, flush=True)
 time.sleep(600)
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # nobody is left to clear it
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment
+    )
     with parent:
-        pid, _ = json.loads(parent.stdout.readline())
-        ended = os.pidfd_open(pid)
+        ended = os.pidfd_open(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
     try:
         # A pidfd is readable once its process has ended.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from plexus_scoring.local import environment
 from plexus_scoring.local.function import (
     LOG_TAIL_BYTES,
     MAX_RESPONSE_BYTES,
@@ -61,7 +62,7 @@ async def test_a_handler_sees_what_lambda_shows_it(make_function, monkeypatch):
             '{"text": "Ünïcode \\u0000"}'.encode(), client_context='{"custom": {"a": "b"}}'
         )
     seen = json.loads(result.payload)
-    environment = seen.pop("environment")
+    variables = seen.pop("environment")
     assert result.function_error is None
     assert seen["event"] == {"text": "Ünïcode \0"}
     assert seen["request_id"] == result.request_id
@@ -70,20 +71,20 @@ async def test_a_handler_sees_what_lambda_shows_it(make_function, monkeypatch):
     assert seen["memory"] == "512"
     assert 15_000 < seen["remaining_ms"] <= 20_000
     assert seen["client_context"] == {"a": "b"}
-    assert seen["cwd"] == environment["LAMBDA_TASK_ROOT"] == str(function.task_root)
-    assert environment["_HANDLER"] == "probe.describe"
-    assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "score-it"
-    assert environment["AWS_LAMBDA_FUNCTION_VERSION"] == "$LATEST"
-    assert environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
-    assert environment["AWS_LAMBDA_LOG_GROUP_NAME"] == "/aws/lambda/score-it"
+    assert seen["cwd"] == variables["LAMBDA_TASK_ROOT"] == str(function.task_root)
+    assert variables["_HANDLER"] == "probe.describe"
+    assert variables["AWS_LAMBDA_FUNCTION_NAME"] == "score-it"
+    assert variables["AWS_LAMBDA_FUNCTION_VERSION"] == "$LATEST"
+    assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
+    assert variables["AWS_LAMBDA_LOG_GROUP_NAME"] == "/aws/lambda/score-it"
     assert re.fullmatch(
-        r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", environment["AWS_LAMBDA_LOG_STREAM_NAME"]
+        r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", variables["AWS_LAMBDA_LOG_STREAM_NAME"]
     )
-    assert environment["AWS_REGION"] == "us-east-1"
-    assert environment["AWS_EXECUTION_ENV"].startswith("AWS_Lambda_python3.")
-    assert environment["_X_AMZN_TRACE_ID"].startswith("Root=1-")
-    assert environment["MINE"] == "1"
-    assert "SECRET_OF_THE_CALLER" not in environment
+    assert variables["AWS_REGION"] == "us-east-1"
+    assert variables["AWS_EXECUTION_ENV"].startswith("AWS_Lambda_python3.")
+    assert variables["_X_AMZN_TRACE_ID"].startswith("Root=1-")
+    assert variables["MINE"] == "1"
+    assert "SECRET_OF_THE_CALLER" not in variables
 
 
 async def test_a_process_is_started_once_and_kept_warm(make_function):
@@ -173,8 +174,8 @@ async def test_the_last_words_of_a_process_are_in_its_tail(runtime):
 
 async def test_a_process_that_died_while_idle_is_replaced(runtime):
     await runtime.invoke(event("die_after_answer"))
-    (environment,) = runtime._idle
-    await environment._exit
+    (idle,) = runtime._idle
+    await idle._exit
     assert (await runtime.invoke(event())).function_error is None
     assert runtime.cold_starts == 2
 
@@ -198,6 +199,15 @@ async def test_an_init_error_answers_the_invocation(make_function, handler, erro
             assert error["errorType"] == error_type
             assert part in error["errorMessage"]
         assert runtime.cold_starts == 2
+
+
+async def test_an_init_that_takes_too_long_is_a_timeout(make_function, monkeypatch):
+    monkeypatch.setattr(environment, "INIT_TIMEOUT", 0.3)
+    async with LambdaRuntime(make_function("hangs_at_import.handler", timeout=0.5)) as runtime:
+        result = await runtime.invoke(b"{}")
+    assert result.function_error == "Unhandled"
+    assert json.loads(result.payload)["errorType"] == "Sandbox.Timedout"
+    assert "timed out after 0.50 seconds" in json.loads(result.payload)["errorMessage"]
 
 
 async def test_a_missing_interpreter_is_a_configuration_error(make_function):

@@ -1,0 +1,5 @@
+"""Never comes to the first poll."""
+
+import threading
+
+threading.Event().wait()
