@@ -2,14 +2,15 @@
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
+BENCHMARKS ?= lambda_path engine models stores runtime
 
 .DEFAULT_GOAL := help
 INFRA_TARGETS := setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
 .PHONY: $(INFRA_TARGETS)
-.PHONY: help setup demo test check lint types imports bench synth lock clean
+.PHONY: help setup demo test test-other-python check lint types imports bench synth lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 setup: .venv/.installed .venv-ministack/.installed ## Make .venv and .venv-ministack from the hash-pinned requirement files
 
@@ -37,8 +38,34 @@ types:
 imports:
 	$(BIN)/lint-imports --no-cache
 
-test: check ## Run every check and test
-	$(BIN)/pytest
+demo: setup ## Run the main job on the embedded AWS and write a report
+	@$(BIN)/plexus-scoring demo $(DEMO)
+
+test: check setup-infra test-other-python ## Run every check and test
+	$(BIN)/python -m pytest $(PYTEST)
+
+# The locks resolve for 3.11 and 3.12: what needs no service runs on both where both are found.
+OTHER := $(shell for python in python3.11 python3.12 $$HOME/.pyenv/versions/3.1[12].*/bin/python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null || continue; \
+	test "$$("$$python" -c 'import sys; print(sys.version_info[:2])')" = "$$($(PYTHON) -c 'import sys; print(sys.version_info[:2])')" && continue; \
+	echo "$$python"; break; done)
+
+ifeq ($(OTHER),)
+test-other-python:
+	@echo "Only one of Python 3.11 and 3.12 is here: the other one's tests are not run."
+else
+test-other-python: .venv-other/.installed ## Run the tests without services on the other Python as well
+	.venv-other/bin/python -m pytest -q tests/unit tests/conformance $(PYTEST)
+endif
+
+.venv-other/.installed: requirements/dev.txt pyproject.toml
+	$(OTHER) -m venv .venv-other
+	.venv-other/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	.venv-other/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+bench: setup ## Print every performance figure as a ratio against a floor or a peer
+	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$file" || exit 1; done
 
 lock: ## Renew the hash-pinned requirement files (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
@@ -65,11 +92,16 @@ images: ## Build base, function and worker images with docker, podman or buildah
 image-sizes: ## Show the sizes of the built images beside their budgets
 	$(PYTHON) -m infrastructure.images.build --sizes
 
-LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt pyproject.toml
-lock-deploy: ## Renew the deployment's requirement files (needs uv)
-	$(UV) $(LOCK) --extra infra -o requirements/infra.txt
-	$(UV) $(LOCK) --extra lambda --extra portable -o requirements/lambda.txt
-	$(UV) $(LOCK) --extra worker -o requirements/worker.txt
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
+	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra infra -o requirements/infra.txt
+	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra lambda --extra portable -o requirements/lambda.txt
+	@mkdir -p build
+	grep -E '^[a-zA-Z].*==' requirements/lambda.txt | sed 's/ \\$$//' | grep -v '^rapidfuzz=' > build/lambda-2014-constraints.txt
+	$(UV) $(LOCK) -c build/lambda-2014-constraints.txt -c requirements/lambda-2014.in pyproject.toml --extra lambda --extra portable -o requirements/lambda-2014.txt
+	$(UV) $(LOCK) -c requirements/dev.txt requirements/lambda-binary.in -o requirements/lambda-binary.txt
+	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra worker -o requirements/worker.txt
+	$(UV) $(LOCK) --allow-unsafe requirements/image-tools.in -o requirements/image-tools.txt
 
 TERRAFORM ?= terraform
 TF := infrastructure/terraform
