@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psycopg
 import pytest
 from botocore.config import Config
 from moto import mock_aws
@@ -17,8 +18,10 @@ from moto import mock_aws
 from plexus_scoring.attachments.filesystem import FilesystemAttachments
 from plexus_scoring.attachments.s3 import S3Attachments
 from plexus_scoring.ports import AttachmentStore, Catalog, Checkpoints, JobStore
-from plexus_scoring.stores import dynamodb
+from plexus_scoring.stores import dynamodb, sql
 from plexus_scoring.stores.memory import MemoryCatalog, MemoryCheckpoints, MemoryJobStore
+from plexus_scoring.stores.sql import schema
+from tests.support.services import postgresql
 from tests.support.stores import FakeClock
 
 
@@ -68,7 +71,27 @@ def s3_client(aws: Any) -> Any:
     return aws("s3")
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    with postgresql() as url:
+        sql.upgrade(url)
+        yield url
+
+
+def empty_database(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> str:
+    """Return the URL of a migrated, empty database."""
+    if backend == "sqlite":
+        url = f"sqlite:///{tmp_path}/jobs.db"
+        sql.upgrade(url)
+        return url
+    url = request.getfixturevalue("postgresql_url")
+    with psycopg.connect(url, autocommit=True) as connection:
+        names = ", ".join(table.name for table in schema.metadata.sorted_tables)
+        connection.execute(f"TRUNCATE {names}")
+    return url
+
+
+@pytest.fixture(params=["memory", "dynamodb", "sqlite", "postgresql"])
 async def stores(
     request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path
 ) -> AsyncIterator[Stores]:
@@ -90,6 +113,11 @@ async def stores(
             )
             yield Stores("dynamodb", opened.jobs, opened.catalog, opened.checkpoints)
             client.delete_table(TableName=name)
+        case backend:
+            url = empty_database(request, backend, tmp_path)
+            opened = sql.connect(url, clock=clock)
+            yield Stores(backend, opened.jobs, opened.catalog, opened.checkpoints)
+            await opened.aclose()
 
 
 @pytest.fixture

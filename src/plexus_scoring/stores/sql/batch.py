@@ -1,0 +1,207 @@
+"""Group commit: operations that wait at the same moment share one transaction.
+
+Whoever comes first starts at once, alone; whoever comes while a transaction runs waits for its end and shares
+the next. Inside, the rows are locked (in the order of their ids, so that two batches cannot deadlock), each
+operation is decided on its own row by the pure state machine, and what changed is written back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, null, select, update
+
+from plexus_scoring.model.errors import ScoringError, StoreUnavailable
+from plexus_scoring.model.job import ScoringJob
+from plexus_scoring.stores.sql import rows, schema
+from plexus_scoring.stores.sql.database import Database
+from plexus_scoring.stores.sql.upsert import insert_new
+
+MAX_BATCH = 200
+
+_LOCK = (
+    select(
+        *rows.STATE_COLUMNS,
+        case(
+            (schema.jobs.c.id.in_(bindparam("with_body", expanding=True)), schema.jobs.c.body),
+            else_=null(),
+        ).label("body"),
+    )
+    .where(schema.jobs.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(schema.jobs.c.id)
+    .with_for_update()
+)
+_UPDATE = (
+    update(schema.jobs)
+    .where(schema.jobs.c.id == bindparam("job_id"))
+    .values({name: bindparam(f"new_{name}") for name in rows.STATE})
+)
+
+
+@dataclass
+class Change:
+    """What an operation decided: what its caller gets, and what becomes of the row.
+
+    `job` None leaves the row as it is; `body` makes it a new row; `result` is a row to be added.
+    """
+
+    answer: Any
+    job: ScoringJob | None = None
+    body: str | None = None
+    result: dict[str, Any] | None = None
+
+
+Decide = Callable[[ScoringJob | None], Change]
+
+
+@dataclass(eq=False)
+class Operation:
+    """One call. `decide` must have no effect: it may be asked again.
+
+    `abandoned` gets the answer if nobody waits for it any more.
+    """
+
+    job_id: str
+    decide: Decide
+    with_body: bool
+    abandoned: Callable[[Any], None] | None
+    answer: asyncio.Future[Any] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Batcher:
+    """Runs operations in shared transactions, as many at once as the database has writers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[Operation] = []
+        self._free = database.writers
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        job_id: str,
+        decide: Decide,
+        *,
+        with_body: bool = False,
+        abandoned: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Run one operation and return its answer, or raise its error."""
+        operation = Operation(job_id, decide, with_body, abandoned)
+        self._waiting.append(operation)
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._work())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await operation.answer
+
+    async def aclose(self) -> None:
+        """Wait for the transactions under way."""
+        await asyncio.gather(*self._running)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch = [each for each in self._waiting[:MAX_BATCH] if not each.answer.done()]
+                del self._waiting[:MAX_BATCH]
+                if batch:
+                    await self._commit(batch)
+        finally:
+            self._free += 1  # in the same step as the last look at what waits
+
+    async def _commit(self, batch: list[Operation]) -> None:
+        answers: list[Any]
+        try:
+            answers = await self._database.write(lambda connection: execute(connection, batch))
+        except StoreUnavailable as error:
+            answers = [error] * len(batch)
+        except ScoringError as error:
+            if len(batch) > 1:  # the data of one of them is refused: find it
+                for operation in batch:
+                    await self._commit([operation])
+                return
+            answers = [error]
+        except Exception as error:  # noqa: BLE001  each caller gets it; the loop must go on for the others
+            answers = [error] * len(batch)
+        for operation, answer in zip(batch, answers, strict=True):
+            self._deliver(operation, answer)
+
+    def _deliver(self, operation: Operation, answer: Any) -> None:
+        if operation.answer.done():
+            if operation.abandoned is not None:
+                operation.abandoned(answer)
+        elif answer is _AGAIN:
+            self._waiting.append(operation)
+        elif isinstance(answer, Exception):
+            operation.answer.set_exception(answer)
+        else:
+            operation.answer.set_result(answer)
+
+
+# The row was created by another process meanwhile: the operation is decided again on what is there.
+_AGAIN = object()
+
+
+def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
+    """Decide all operations on their locked rows, write what changed, return an answer or error for each."""
+    ids = sorted({operation.job_id for operation in batch})
+    found = connection.execute(
+        _LOCK, {"ids": ids, "with_body": [each.job_id for each in batch if each.with_body]}
+    )
+    states = {row["id"]: rows.job_of(row) for row in found.mappings()}
+    bodies: dict[str, str] = {}
+    changed: set[str] = set()
+    results: list[dict[str, Any]] = []
+    answers: list[Any] = []
+    for operation in batch:
+        try:
+            change = operation.decide(states.get(operation.job_id))
+        except ScoringError as refusal:
+            answers.append(refusal)
+            continue
+        answers.append(change.answer)
+        if change.job is not None:
+            states[operation.job_id] = change.job
+            changed.add(operation.job_id)
+        if change.body is not None:
+            bodies[operation.job_id] = change.body
+        if change.result is not None:
+            results.append(change.result)
+    lost = _insert(connection, states, bodies)
+    _update(connection, [states[job_id] for job_id in sorted(changed - bodies.keys())])
+    if results:
+        connection.execute(schema.results.insert(), results)
+    return [
+        _AGAIN if operation.job_id in lost else answer
+        for operation, answer in zip(batch, answers, strict=True)
+    ]
+
+
+def _insert(
+    connection: Connection, states: dict[str, ScoringJob], bodies: dict[str, str]
+) -> set[str]:
+    """Insert new jobs and return the ids of those that another process inserted first."""
+    if not bodies:
+        return set()
+    new = [rows.new_row(states[job_id], bodies[job_id]) for job_id in sorted(bodies)]
+    statement = insert_new(connection, schema.jobs).returning(schema.jobs.c.id)
+    return bodies.keys() - set(connection.execute(statement, new).scalars())
+
+
+def _update(connection: Connection, jobs: list[ScoringJob]) -> None:
+    if jobs:
+        connection.execute(
+            _UPDATE,
+            [
+                {
+                    "job_id": job.id,
+                    **{f"new_{name}": value for name, value in rows.state_of(job).items()},
+                }
+                for job in jobs
+            ],
+        )

@@ -1,0 +1,175 @@
+"""A database behind an event loop: its engine, the threads that wait for it, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+
+from plexus_scoring.model.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    ScoringError,
+    StoreUnavailable,
+    shorten,
+)
+
+T = TypeVar("T")
+
+_ATTEMPTS = 3
+# PostgreSQL's "serialization failure" and "deadlock detected": the transaction did nothing, do it again.
+_AGAIN = {"40001", "40P01"}
+_SQLITE_BUSY_MS = 10_000
+_POSTGRESQL_CONNECT = {
+    "connect_timeout": 5,
+    "application_name": "plexus-scoring",
+    # A peer that vanished without a word is noticed in seconds, not in the kernel's two hours.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c statement_timeout=20000 -c idle_in_transaction_session_timeout=30000",
+    "prepare_threshold": 1,
+}
+
+
+class Database:
+    """One database. Blocking calls run in threads of our own: a few that write, a few that read.
+
+    SQLAlchemy's synchronous engine in threads serves SQLite and PostgreSQL with the same code; measured against
+    asynchronous drivers it is as fast once calls share transactions (``docs/adr/0003-group-commit.md``).
+    """
+
+    def __init__(self, url: str, *, writers: int | None = None, readers: int = 4) -> None:
+        parsed = parse_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.writers = 1 if self.is_sqlite else writers or 2
+        self.name = parsed.render_as_string(hide_password=True)
+        self.engine = _engine(parsed, connections=self.writers + readers)
+        self._write_threads = ThreadPoolExecutor(self.writers, "sql-write")
+        self._read_threads = ThreadPoolExecutor(readers, "sql-read")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction; it may be run again, so it must have no other effect."""
+        return await self._run(self._write_threads, work, write=True)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which only reads, in a transaction."""
+        return await self._run(self._read_threads, work, write=False)
+
+    async def aclose(self) -> None:
+        """Close all connections. Safe to call twice."""
+        for threads in (self._write_threads, self._read_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self.engine.dispose()
+
+    async def _run(
+        self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], *, write: bool
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(threads, self.transaction, work, write)
+        except RuntimeError as error:
+            if "shutdown" in str(error):
+                raise StoreUnavailable(f"database {self.name} is closed") from error
+            raise
+
+    def transaction(self, work: Callable[[Connection], T], write: bool) -> T:  # noqa: FBT001  run_in_executor takes no keywords
+        """Run `work` in a transaction in this thread."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self.engine.connect() as connection:
+                    connection.execution_options(plexus_write=write)
+                    with connection.begin():
+                        return work(connection)
+            except SQLAlchemyError as error:
+                if attempt < _ATTEMPTS and _may_pass_at_once(error):
+                    continue
+                raise translate(error, self.name) from error
+
+
+def parse_url(url: str) -> URL:
+    """Return the URL with our driver. Raises ConfigurationError."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError) as error:
+        raise ConfigurationError(f"PLEXUS_DATABASE_URL is no database URL: {error}") from error
+    backend = parsed.get_backend_name()
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ConfigurationError(
+            f"PLEXUS_DATABASE_URL: {backend} is not supported; use sqlite:///FILE or postgresql://…"
+        )
+    if parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            "PLEXUS_DATABASE_URL: SQLite in memory has no use here; name a file or set PLEXUS_STORE=memory"
+        )
+    return parsed
+
+
+def translate(error: SQLAlchemyError, name: str) -> ScoringError:
+    """Return what a failed call means. Only what is wrong with the data is InvalidRequest."""
+    reason = shorten(str(getattr(error, "orig", None) or error), 300)
+    if isinstance(error, DataError):
+        return InvalidRequest(f"database {name} refuses the data: {reason}")
+    if _is_without_schema(error):
+        return StoreUnavailable(
+            f"database {name} has no tables of this version: run `plexus-scoring db upgrade`"
+        )
+    return StoreUnavailable(f"database {name}: {reason}")
+
+
+def _is_without_schema(error: SQLAlchemyError) -> bool:
+    text = str(getattr(error, "orig", ""))
+    return (isinstance(error, ProgrammingError) and "does not exist" in text) or (
+        "no such table" in text or "no such column" in text
+    )
+
+
+def _may_pass_at_once(error: SQLAlchemyError) -> bool:
+    """Whether the transaction surely or possibly did nothing for a reason that is over by now.
+
+    After a lost connection a commit may have happened: operations recognise their own work when run again.
+    """
+    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
+
+
+def _engine(url: URL, *, connections: int) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args=_POSTGRESQL_CONNECT,
+        )
+    engine = create_engine(url, pool_size=connections, max_overflow=0, pool_timeout=10)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where _begin says so
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(
+            "PRAGMA synchronous = FULL"
+        )  # with WAL, NORMAL may lose what was acknowledged
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads before it writes must hold the write lock from the start.
+        write = connection.get_execution_options().get("plexus_write", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine

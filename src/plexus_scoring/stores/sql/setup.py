@@ -1,0 +1,65 @@
+"""Bringing a database to this version's tables, and finding out whether it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.stores.sql.database import Database, parse_url
+
+# Any fixed number: whoever upgrades holds this advisory lock.
+_UPGRADE_LOCK = 7_239_117_452
+
+
+def upgrade(url: str) -> str:
+    """Bring the database to the newest version and return its name; several callers at once are safe.
+
+    Raises StoreUnavailable, ConfigurationError.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        Path(str(parsed.database)).resolve().parent.mkdir(parents=True, exist_ok=True)
+    database = Database(url, writers=1, readers=1)
+    config = _config()
+
+    def work(connection: Connection) -> None:
+        if not database.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    try:
+        database.transaction(work, True)  # noqa: FBT003  see there
+    finally:
+        database.engine.dispose()
+    return str(newest_version())
+
+
+def newest_version() -> str | None:
+    """Return the version of the newest migration."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def check_schema(connection: Connection) -> None:
+    """Raise ConfigurationError unless the tables are those of this version."""
+    there = MigrationContext.configure(connection).get_current_revision()
+    wanted = newest_version()
+    if there != wanted:
+        raise ConfigurationError(
+            f"the database is at version {there or 'none'}, this program needs {wanted}: "
+            "run `plexus-scoring db upgrade`"
+        )
+
+
+def _config() -> Any:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
