@@ -17,7 +17,7 @@ from plexus_scoring.transports.consumer import Consumer
 from plexus_scoring.transports.requests import RequestHandler
 from tests.support.transport_rigs import Rig, eventually, open_rig
 
-TRANSPORTS = ["memory", "rabbitmq", "redis"]
+TRANSPORTS = ["memory", "rabbitmq", "redis", "sqs"]
 REASON = ErrorInfo(code="scorecard_error", message="line 3: no such class")
 
 
@@ -164,7 +164,8 @@ async def test_redrive_moves_only_the_chosen(rig: Rig) -> None:
     async with consuming(rig, again):
         await eventually(lambda: len(again.seen) == 2)
     assert sorted(again.bodies) == ["1", "3"]
-    assert {envelope.deliveries for _, envelope in again.seen} == {1}
+    if rig.counts:
+        assert {envelope.deliveries for _, envelope in again.seen} == {1}
 
     async def left() -> bool:
         return sorted([message.body for message in await dead(rig)]) == ["0", "2"]
@@ -259,7 +260,8 @@ async def test_a_stop_lets_work_end_and_gives_back_what_was_not_begun(rig: Rig) 
     rest = Script(Ack())
     async with consuming(rig, rest):
         await eventually(lambda: len(rest.seen) == 4)
-    assert {envelope.deliveries for _, envelope in rest.seen} == {1}
+    if rig.counts:
+        assert {envelope.deliveries for _, envelope in rest.seen} == {1}
     await eventually(lambda: empty(rig))
 
 
@@ -313,6 +315,23 @@ async def test_a_message_that_is_held_too_long_is_cancelled_and_comes_back(
     async with consuming(rig, decide, max_hold_seconds=0.2):
         await eventually(lambda: seen == 2)
     await eventually(lambda: empty(rig))
+
+
+async def test_a_message_in_work_is_extended_and_not_delivered_twice(rig: Rig) -> None:
+    hold = rig.source().hold_seconds
+    if hold is None:
+        pytest.skip("this broker leaves a message with us as long as we are connected")
+    script = Script(Ack())
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        await asyncio.sleep(2.2 * hold)
+        return await script(envelope, deadline)
+
+    await rig.admin.send("long", request_id="r1")
+    async with consuming(rig, decide), consuming(rig, decide):  # a second worker waits for it
+        await eventually(lambda: script.seen)
+        await eventually(lambda: empty(rig))
+    assert len(script.seen) == 1
 
 
 async def test_responses_carry_the_request_id(rig: Rig) -> None:

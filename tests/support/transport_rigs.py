@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -11,6 +13,8 @@ from typing import Any, Protocol
 
 from bullmq import Queue
 
+from plexus_scoring.aws import Aws
+from plexus_scoring.local.embedded_aws import EmbeddedAws
 from plexus_scoring.ports import Responder
 from plexus_scoring.transports.base import QueueAdmin, Source
 from plexus_scoring.transports.memory import MemoryQueue, MemorySource
@@ -21,7 +25,11 @@ from plexus_scoring.transports.rabbitmq_topology import Topology, ask
 from plexus_scoring.transports.redis import RedisResponder, RedisSource
 from plexus_scoring.transports.redis_admin import RedisAdmin
 from plexus_scoring.transports.redis_connection import connect_redis
+from plexus_scoring.transports.sqs import SqsResponder, SqsSender
+from plexus_scoring.transports.sqs_admin import SqsAdmin
+from plexus_scoring.transports.sqs_poll import SqsSource
 from tests.support import brokers
+from tests.support.aws import require_embedded_aws
 
 
 class Rig(Protocol):
@@ -116,9 +124,64 @@ class RedisRig:
         await self.client.aclose()
 
 
+@functools.cache
+def _embedded_aws() -> EmbeddedAws:
+    require_embedded_aws()
+    aws = EmbeddedAws()
+    aws.start()
+    atexit.register(aws.stop)
+    return aws
+
+
+class SqsRig:
+    counts = False
+
+    def __init__(self, visibility_seconds: float = 2.0) -> None:
+        server = _embedded_aws()
+        self.visibility_seconds = visibility_seconds
+        client = server.client("sqs")
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        make = client.create_queue
+        self.dead_url = make(QueueName=f"{name}-dlq")["QueueUrl"]
+        self.response_url = make(QueueName=f"{name}-responses")["QueueUrl"]
+        arn = client.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["QueueArn"])
+        policy = {
+            "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
+            "maxReceiveCount": "50",
+        }
+        self.url = make(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})[
+            "QueueUrl"
+        ]
+        self.aws = Aws(threads=8)
+        self.aws.__dict__["sqs"] = server.client("sqs", max_pool_connections=8)
+        self.responder: Responder = SqsResponder(SqsSender(self.aws, self.response_url))
+        self.admin: QueueAdmin = SqsAdmin(self.aws, self.url)
+
+    def source(self) -> Source:
+        return SqsSource(
+            self.aws, self.url, visibility_seconds=self.visibility_seconds, wait_seconds=1
+        )
+
+    async def responses(self) -> list[dict[str, Any]]:
+        answer = await self.aws.call(
+            self.aws.sqs.receive_message,
+            QueueUrl=self.response_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,
+        )
+        return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+    async def aclose(self) -> None:
+        for url in (self.url, self.dead_url, self.response_url):
+            await self.aws.call(self.aws.sqs.delete_queue, QueueUrl=url)
+        await self.aws.aclose()
+
+
 @contextlib.asynccontextmanager
 async def open_rig(kind: str) -> AsyncIterator[Rig]:
-    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig, "redis": RedisRig}[kind]()
+    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}[
+        kind
+    ]()
     try:
         yield rig
     finally:

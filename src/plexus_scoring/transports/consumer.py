@@ -103,8 +103,8 @@ class Consumer:
             if not self._stopping.is_set():
                 self.stop()
             await asyncio.gather(*self._helpers, return_exceptions=True)
-            await self._hand_back_received()
-            await self._drain()
+            # Side by side: a long poll under way must not put off the drain.
+            await asyncio.gather(self._hand_back_received(), self._drain())
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await self._source.aclose()
