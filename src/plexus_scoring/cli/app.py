@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from plexus_scoring.cli import config, doctor, functions, jobs, score, scorecards, submit
+from plexus_scoring.cli import (
+    config,
+    doctor,
+    functions,
+    jobs,
+    queues,
+    score,
+    scorecards,
+    submit,
+    worker,
+)
 
 app = typer.Typer(
     name="plexus-scoring",
@@ -40,5 +50,5 @@ def options(
 
 
 # The order of `plexus-scoring --help`. A new group: import its module above and add it here.
-for group in (score, submit, jobs, scorecards, functions, config, doctor):
+for group in (score, submit, jobs, scorecards, worker, queues, functions, config, doctor):
     group.register(app)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from plexus_scoring.bootstrap import Application
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.ports import Responder
 from plexus_scoring.settings import Settings
-from plexus_scoring.transports.base import Handle, QueueAdmin, Source
+from plexus_scoring.transports.base import QueueAdmin, Source
 from plexus_scoring.transports.consumer import Decide
 from plexus_scoring.transports.requests import RequestHandler
 
@@ -33,19 +34,19 @@ class Transport:
     Attributes:
         system: Its name in traces (OpenTelemetry, "messaging.system").
         source: Where requests come from.
-        responder: Where responses go.
+        responder: Where responses go; None: where the application sends them by default.
         admin: The queue's operations.
         concurrency: Messages in work at a time.
-        decide: Makes of the service's `handle` what the consumer calls.
+        decide: Makes of the application what the consumer calls.
         close: Closes what source, responder and admin share, after they are closed.
     """
 
     system: str
     source: Source
-    responder: Responder
+    responder: Responder | None
     admin: QueueAdmin
     concurrency: int
-    decide: Callable[[Handle], Decide]
+    decide: Callable[[Application], Decide]
     close: Callable[[], Awaitable[None]]
 
 
@@ -69,7 +70,7 @@ def required_fields(settings: Settings, kind: Kind) -> tuple[str, ...]:
     """Return the settings that must be given for this transport and the chosen store."""
     transport = {
         "rabbitmq": ("rabbitmq_url", "rabbitmq_request_queue", "rabbitmq_response_queue"),
-        "sqs": ("request_queue_url",),
+        "sqs": ("request_queue_url", "response_queue_url"),
         "redis": ("redis_url",),
         "memory": (),
     }[kind]
@@ -99,10 +100,10 @@ def connect(settings: Settings, kind: Kind) -> Transport:
         ) from error
 
 
-def _decide(settings: Settings, system: str) -> Callable[[Handle], Decide]:
-    def decide(handle: Handle) -> Decide:
-        account = settings.account_key or "default"
-        return RequestHandler(handle, system=system, default_account=account)
+def _requests(system: str) -> Callable[[Application], Decide]:
+    def decide(application: Application) -> Decide:
+        account = application.settings.account_key or "default"
+        return RequestHandler(application.service.handle, system=system, default_account=account)
 
     return decide
 
@@ -128,7 +129,7 @@ def _rabbitmq(settings: Settings) -> Transport:
         responder=RabbitResponder(connection, topology),
         admin=RabbitAdmin(connection, topology, declare=settings.rabbitmq_declare),
         concurrency=min(settings.worker_concurrency or prefetch, prefetch),
-        decide=_decide(settings, "rabbitmq"),
+        decide=_requests("rabbitmq"),
         close=connection.aclose,
     )
 
@@ -143,14 +144,61 @@ def _memory(settings: Settings) -> Transport:
         responder=queue,
         admin=queue,
         concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
-        decide=_decide(settings, "memory"),
+        decide=_requests("memory"),
         close=queue.aclose,
     )
 
 
 def _redis(settings: Settings) -> Transport:
-    raise NotImplementedError
+    from plexus_scoring.transports.redis import RedisResponder, RedisSource  # noqa: PLC0415
+    from plexus_scoring.transports.redis_admin import RedisAdmin  # noqa: PLC0415
+    from plexus_scoring.transports.redis_connection import connect_redis  # noqa: PLC0415
+
+    client = connect_redis(settings.redis_url or "")
+    queue, prefix = settings.redis_request_queue, settings.redis_prefix
+    return Transport(
+        system="redis",
+        source=RedisSource(client, queue, prefix=prefix, max_stalled=settings.max_deliveries),
+        responder=RedisResponder(
+            client, settings.redis_response_queue, request_queue=queue, prefix=prefix
+        ),
+        admin=RedisAdmin(client, queue, prefix=prefix),
+        concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
+        decide=_requests("redis"),
+        close=client.aclose,
+    )
 
 
 def _sqs(settings: Settings) -> Transport:
-    raise NotImplementedError
+    from plexus_scoring.aws import Aws  # noqa: PLC0415
+    from plexus_scoring.transports.sqs_admin import SqsAdmin  # noqa: PLC0415
+    from plexus_scoring.transports.sqs_messages import SqsMessages  # noqa: PLC0415
+    from plexus_scoring.transports.sqs_poll import SqsDecide, SqsSource  # noqa: PLC0415
+
+    url, dead_url = settings.request_queue_url or "", settings.dead_letter_queue_url
+    # Threads of its own: long polls must not keep a store's calls waiting.
+    aws = Aws(threads=settings.aws_threads)
+
+    def decide(application: Application) -> Decide:
+        return SqsDecide(
+            SqsMessages(
+                handle=application.service.handle,
+                attachments=application.attachments,
+                aws=application.aws,
+                clock=application.clock,
+                metrics=application.metrics,
+                request_queue_url=url,
+                dead_letter_queue_url=dead_url,
+                account=settings.account_key or "default",
+            )
+        )
+
+    return Transport(
+        system="aws_sqs",
+        source=SqsSource(aws, url, dead_letter_queue_url=dead_url),
+        responder=None,  # the application's own: PLEXUS_RESPONSE_WORKER_QUEUE_URL
+        admin=SqsAdmin(aws, url, dead_letter_queue_url=dead_url),
+        concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
+        decide=decide,
+        close=aws.aclose,
+    )

@@ -128,7 +128,7 @@ class Worker:
         settings, transport = self._settings, self._transport
         return Consumer(
             transport.source,
-            transport.decide(application.service.handle),
+            transport.decide(application),
             concurrency=transport.concurrency,
             drain_seconds=settings.drain_seconds,
             max_hold_seconds=settings.job_timeout + HOLD_MARGIN_SECONDS,

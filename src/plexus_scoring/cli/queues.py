@@ -1,0 +1,229 @@
+"""`plexus-scoring queue stats`, `dlq list|show|redrive` and `sweep`: what operators do with a broker's queues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from plexus_scoring.cli.command import Command, load_settings, run
+from plexus_scoring.cli.output import Format, FormatOption, print_json, print_table
+from plexus_scoring.cli.worker import TransportOption
+from plexus_scoring.model.errors import InvalidRequest, NotFound
+from plexus_scoring.model.messages import encode_request, parse_request
+
+if TYPE_CHECKING:
+    from plexus_scoring.bootstrap import Application
+    from plexus_scoring.model.job import ScoringJob
+    from plexus_scoring.settings import Settings
+    from plexus_scoring.transports.base import DeadMessage, QueueAdmin
+
+LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="Look at so many at most.")]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="CODE", help="Only those with this reason's code."),
+]
+DEFAULT_LIMIT = 100
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    queue = typer.Typer(no_args_is_help=True, help="The request queue.")
+    queue.command("stats", cls=Command)(stats)
+    app.add_typer(queue, name="queue")
+    dlq = typer.Typer(no_args_is_help=True, help="The dead-letter queue.")
+    dlq.command("list", cls=Command)(list_dead)
+    dlq.command("show", cls=Command)(show)
+    dlq.command("redrive", cls=Command)(redrive)
+    app.add_typer(dlq, name="dlq")
+    app.command("sweep", cls=Command)(sweep)
+
+
+def stats(transport: TransportOption = None, output_format: FormatOption = Format.TEXT) -> None:
+    """Count the messages of the queue and of its dead-letter queue."""
+
+    async def work() -> dict[str, Any]:
+        async with _admin(load_settings(), transport) as admin:
+            counts: dict[str, Any] = msgspec.to_builtins(await admin.stats())
+            return counts
+
+    counts = run(work())
+    if output_format == Format.JSON:
+        print_json(counts)
+        return
+    print_table(
+        ("state", "messages"),
+        [
+            (state.replace("_", " "), "unknown" if count is None else count)
+            for state, count in counts.items()
+        ],
+    )
+
+
+def list_dead(
+    transport: TransportOption = None,
+    reason: ReasonOption = None,
+    limit: LimitOption = DEFAULT_LIMIT,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """List dead messages and why they died. They stay where they are."""
+
+    async def work() -> list[DeadMessage]:
+        async with _admin(load_settings(), transport) as admin:
+            return [
+                message
+                async for message in admin.dead_letters(limit)
+                if reason in (None, message.reason_code)
+            ]
+
+    messages = run(work())
+    if output_format == Format.JSON:
+        print_json([_shown(message, body=False) for message in messages])
+        return
+    if not messages:
+        typer.echo("no dead messages", err=True)
+        return
+    rows = [(message.id, message.reason_code, message.reason) for message in messages]
+    print_table(("id", "reason code", "reason"), rows)
+
+
+def show(
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it.")],
+    transport: TransportOption = None,
+    limit: LimitOption = 10_000,
+) -> None:
+    """Show one dead message with its body, as JSON."""
+
+    async def work() -> DeadMessage | None:
+        async with _admin(load_settings(), transport) as admin:
+            async for message in admin.dead_letters(limit):
+                if message.id == message_id:
+                    return message
+        return None
+
+    message = run(work())
+    if message is None:
+        raise NotFound(f"no dead message {message_id} among the first {limit}")
+    print_json(_shown(message, body=True))
+
+
+def redrive(
+    transport: TransportOption = None,
+    message_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Only this message.")
+    ] = None,
+    reason: ReasonOption = None,
+    limit: LimitOption = DEFAULT_LIMIT,
+    dry_run: Annotated[  # noqa: FBT002  typer's way to say it is a flag
+        bool, typer.Option("--dry-run", help="Say what would be moved, and move nothing.")
+    ] = False,
+) -> None:
+    """Move dead messages back to the queue, one by one; FAILED jobs they name become PENDING.
+
+    What cannot be read as a request stays: it would only die again.
+    """
+    chosen: list[DeadMessage] = []
+
+    async def work() -> int:
+        async with _admin_and_jobs(load_settings(), transport) as (admin, application):
+
+            async def choose(message: DeadMessage) -> bool:
+                if message_id not in (None, message.id) or reason not in (
+                    None,
+                    message.reason_code,
+                ):
+                    return False
+                try:
+                    request = parse_request(message.body)
+                except InvalidRequest as error:
+                    typer.echo(f"{message.id}  stays: {error.message}", err=True)
+                    return False
+                chosen.append(message)
+                if dry_run:
+                    return False
+                await _reopen(application, request.scoring_job_id)
+                return True
+
+            return await admin.redrive(choose, limit=limit)
+
+    moved = run(work())
+    for message in chosen:
+        verb = "would move" if dry_run else "moved"
+        typer.echo(f"{message.id}  {verb}  {message.reason_code}")
+    typer.echo(f"{len(chosen)} would be moved" if dry_run else f"{moved} moved", err=True)
+
+
+def sweep(
+    transport: TransportOption = None,
+    older_than: Annotated[
+        float, typer.Option(metavar="SECONDS", help="PENDING jobs untouched for so long.")
+    ] = 900.0,
+    limit: LimitOption = DEFAULT_LIMIT,
+) -> None:
+    """Send a message for each job that no message will bring any more."""
+
+    async def work() -> tuple[str, ...]:
+        from plexus_scoring.service.sweep import sweep as sweep_jobs  # noqa: PLC0415
+
+        async with _admin_and_jobs(load_settings(), transport) as (admin, application):
+
+            async def enqueue(job: ScoringJob) -> None:
+                await admin.send(encode_request(job), request_id=job.request_id or job.id)
+
+            return await sweep_jobs(
+                application.jobs,
+                enqueue,
+                application.metrics,
+                pending_older_than=older_than,
+                limit=limit,
+                account=application.settings.account_key,
+            )
+
+    for job_id in (swept := run(work())):
+        typer.echo(job_id)
+    typer.echo(f"{len(swept)} put back on the queue", err=True)
+
+
+async def _reopen(application: Application, job_id: str) -> None:
+    """Make a FAILED job PENDING; one that is in another state, or not known yet, needs nothing."""
+    try:
+        await application.jobs.redrive(job_id)
+    except (NotFound, InvalidRequest) as error:
+        typer.echo(f"job {job_id} left as it is: {error.message}", err=True)
+
+
+@asynccontextmanager
+async def _admin(settings: Settings, asked: str | None) -> AsyncIterator[QueueAdmin]:
+    from plexus_scoring.worker.connect import connect, transport_kind  # noqa: PLC0415
+
+    transport = connect(settings, transport_kind(settings, asked))
+    try:
+        yield transport.admin
+    finally:
+        await transport.admin.aclose()
+        await transport.close()
+
+
+@asynccontextmanager
+async def _admin_and_jobs(
+    settings: Settings, asked: str | None
+) -> AsyncIterator[tuple[QueueAdmin, Application]]:
+    from plexus_scoring.bootstrap import open_application  # noqa: PLC0415
+
+    async with _admin(settings, asked) as admin, open_application(settings) as application:
+        yield admin, application
+
+
+def _shown(message: DeadMessage, *, body: bool) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(message)
+    text = row.pop("body")
+    if body:
+        try:
+            row["body"] = json.loads(text)
+        except ValueError:
+            row["body"] = text
+    return row
