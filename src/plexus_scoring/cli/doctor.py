@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from plexus_scoring.cli import probes
 from plexus_scoring.cli.command import Command, run, stop
 from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.output import Format, FormatOption, console, print_json
-from plexus_scoring.cli.probes import Check
 from plexus_scoring.model.errors import ConfigurationError, ScoringError
 from plexus_scoring.settings import Settings
 
 if TYPE_CHECKING:
     from plexus_scoring.bootstrap import Application
+    from plexus_scoring.cli.probes import Check
 
 _STYLES = {"ok": "green", "off": "dim", "fail": "bold red"}
 
@@ -29,6 +28,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(output_format: FormatOption = Format.TEXT) -> None:
     """Check versions, settings, store, queues, bucket and model endpoint. Exits with 1 if one is ill."""
+    from plexus_scoring.cli import probes  # noqa: PLC0415  40 ms that `score` need not pay
+
     checks = [*probes.versions(), *run(_examine())]
     healthy = all(check.status != "fail" for check in checks)
     if output_format is Format.JSON:
@@ -50,6 +51,8 @@ def doctor(output_format: FormatOption = Format.TEXT) -> None:
 
 async def _examine() -> list[Check]:
     from plexus_scoring.bootstrap import build, environment  # noqa: PLC0415  stores, clients
+    from plexus_scoring.cli import probes  # noqa: PLC0415  see above
+    from plexus_scoring.cli.probes import Check  # noqa: PLC0415
 
     try:
         environ = environment()
