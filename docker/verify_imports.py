@@ -1,0 +1,41 @@
+"""Import in the build what the functions import in production, so that a broken image is never pushed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+SLIM = [
+    "awslambdaric.bootstrap",
+    "boto3",
+    "lambda_functions.runtime",
+    "plexus_scoring.bootstrap",
+    "plexus_scoring.engines.portable.engine",
+    "plexus_scoring.stores.dynamodb",
+    "plexus_scoring.transports.lambda_function",
+    "openai",
+    "rapidfuzz.fuzz",
+]
+FULL = [*SLIM, "psycopg", "pycurl"]
+
+
+def main(variant: str) -> int:
+    """Import everything of the variant; return 1 and one line for the first that fails."""
+    names = list(FULL if variant == "full" else SLIM)
+    if variant == "full" and os.environ.get("PLEXUS_REF"):
+        names.append("plexus")
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  whatever an import raises, the image is broken
+            sys.stderr.write(f"error: {name} cannot be imported: {type(error).__name__}: {error}\n")
+            return 1
+        if name == "pycurl" and "openssl" not in module.version.lower():
+            sys.stderr.write(f"error: pycurl is built without OpenSSL: {module.version}\n")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,106 @@
+"""``make images``: build the base, every function and the worker on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from infrastructure.config.errors import ConfigError
+from infrastructure.functions import BASE_REPOSITORY, WORKER_REPOSITORY, discover, repository_name
+from infrastructure.images.engine import ENGINES, Build, Engine, ImageError, find_engine
+
+VARIANTS = {"slim": "base-slim", "full": "base"}
+MEGABYTE = 1_000_000
+BUDGETS_MB = {"function": 350, "worker": 300}
+SIZES_OF_LAYERS_MB = {"function layer": 1}
+
+
+def base_build(
+    tag: str, *, variant: str = "slim", arguments: dict[str, str] | None = None
+) -> Build:
+    """Return the build of the base; `variant` is slim (portable engine) or full (with Plexus)."""
+    return Build(
+        dockerfile="docker/Dockerfile.base",
+        tag=tag,
+        target=VARIANTS[variant],
+        arguments=arguments or {},
+    )
+
+
+def function_build(name: str, tag: str, *, base: str, revision: str = "unknown") -> Build:
+    """Return the build of one function on a base."""
+    return Build(
+        dockerfile="docker/Dockerfile.fn",
+        tag=tag,
+        arguments={"BASE_IMAGE": base, "FUNCTION": name, "REVISION": revision},
+    )
+
+
+def worker_build(tag: str, *, arguments: dict[str, str] | None = None) -> Build:
+    """Return the build of the worker."""
+    return Build(dockerfile="docker/Dockerfile.worker", tag=tag, arguments=arguments or {})
+
+
+def local_builds(what: Sequence[str], *, variant: str, arguments: dict[str, str]) -> list[Build]:
+    """Return the builds of `what`, the base first. Raises ConfigError for an unknown name."""
+    functions = discover()
+    names = list(what) or ["base", *functions, "worker"]
+    base = f"{BASE_REPOSITORY}:{variant}"
+    builds = []
+    for name in sorted(names, key=lambda name: name != "base"):
+        if name == "base":
+            builds.append(base_build(base, variant=variant, arguments=arguments))
+        elif name == "worker":
+            builds.append(worker_build(f"{WORKER_REPOSITORY}:local", arguments=arguments))
+        elif name in functions:
+            builds.append(function_build(name, f"{repository_name(name)}:local", base=base))
+        else:
+            known = ", ".join(["base", *functions, "worker"])
+            raise ConfigError(f"no image {name!r}: there are {known}")
+    return builds
+
+
+def size_report(engine: Engine) -> str:
+    """Return the sizes of the images built here, beside their budgets."""
+    rows = []
+    for function in discover():
+        rows.append((f"{repository_name(function)}:local", BUDGETS_MB["function"]))
+    rows.append((f"{WORKER_REPOSITORY}:local", BUDGETS_MB["worker"]))
+    lines = [f"{'image':<40} {'MB unpacked':>12} {'budget':>8}"]
+    for image, budget in rows:
+        size = engine.size(image) / MEGABYTE
+        lines.append(f"{image:<40} {size:>12.0f} {budget:>8}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, or print sizes; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make images", description=__doc__)
+    parser.add_argument("images", nargs="*", help="base, worker or a function's name; all if none")
+    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="slim")
+    parser.add_argument("--platform", help="for example linux/arm64")
+    parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--option", action="append", default=[], help="passed on to the engine")
+    parser.add_argument("--sizes", action="store_true", help="print sizes, build nothing")
+    options = parser.parse_args(arguments)
+    try:
+        engine = dataclasses.replace(
+            find_engine(options.engine), platform=options.platform, options=tuple(options.option)
+        )
+        if options.sizes:
+            sys.stdout.write(size_report(engine) + "\n")
+            return 0
+        given = dict(pair.partition("=")[::2] for pair in options.build_arg)
+        for build in local_builds(options.images, variant=options.variant, arguments=given):
+            engine.build(build)
+    except (ConfigError, ImageError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

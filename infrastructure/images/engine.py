@@ -1,0 +1,114 @@
+"""One build command for docker, podman and buildah."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infrastructure.functions import ROOT
+
+ENGINES = ("docker", "podman", "buildah")
+
+
+class ImageError(RuntimeError):
+    """An image cannot be built, pushed or found. Its text is one line: what, where, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One image to build.
+
+    Attributes:
+        dockerfile: Path from the repository's root.
+        tag: Name and tag of the result.
+        target: Stage of the Dockerfile; None for the last.
+        arguments: Build arguments.
+    """
+
+    dockerfile: str
+    tag: str
+    target: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A container engine's command.
+
+    Attributes:
+        name: docker, podman or buildah.
+        platform: For example ``linux/amd64``; None for this machine's.
+        options: Further options of every build.
+        cache: Registry reference where layers are kept between machines; None for no such cache.
+    """
+
+    name: str
+    platform: str | None = None
+    options: Sequence[str] = ()
+    cache: str | None = None
+
+    def build_command(self, build: Build) -> list[str]:
+        """Return the command line."""
+        command = [self.name, *_VERB[self.name]]
+        if self.name == "docker":
+            # Attestations turn the image into an index, which Lambda refuses (aws-cdk#30258).
+            command += ["--provenance=false", "--sbom=false", "--load"]
+            if self.cache is not None:
+                command += [
+                    f"--cache-from=type=registry,ref={self.cache}",
+                    f"--cache-to=type=registry,ref={self.cache},mode=max,"
+                    "image-manifest=true,oci-mediatypes=true",
+                ]
+        else:
+            command += ["--format", "docker", "--layers"]  # OCI's format has no HEALTHCHECK
+        if self.platform is not None:
+            command += ["--platform", self.platform]
+        command += ["--file", build.dockerfile, "--tag", build.tag]
+        if build.target is not None:
+            command += ["--target", build.target]
+        for key, value in build.arguments.items():
+            command += ["--build-arg", f"{key}={value}"]
+        return [*command, *self.options, "."]
+
+    def build(self, build: Build, *, folder: Path = ROOT) -> None:
+        """Build the image. Raises ImageError."""
+        environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+        try:
+            subprocess.run(self.build_command(build), cwd=folder, env=environment, check=True)  # noqa: S603  our own command
+        except subprocess.CalledProcessError as error:
+            raise ImageError(f"{build.dockerfile} does not build (see above)") from error
+
+    def run(self, *arguments: str) -> str:
+        """Run another of the engine's commands and return what it prints. Raises ImageError."""
+        try:
+            done = subprocess.run(  # noqa: S603  our own command
+                [self.name, *arguments], check=True, stdout=subprocess.PIPE, text=True
+            )
+        except subprocess.CalledProcessError as error:
+            raise ImageError(f"{self.name} {' '.join(arguments)} failed (see above)") from error
+        return done.stdout
+
+    def size(self, image: str) -> int:
+        """Return an image's unpacked size in bytes."""
+        if self.name == "buildah":
+            return int(self.run("images", "--format", "{{.Size}}", "--json", image).split()[0])
+        return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
+
+
+def find_engine(name: str | None = None) -> Engine:
+    """Return the engine of that name, or the first that is installed. Raises ImageError."""
+    if name is not None and name not in ENGINES:
+        raise ImageError(f"unknown engine {name!r}: there are {', '.join(ENGINES)}")
+    for candidate in (name,) if name is not None else ENGINES:
+        if shutil.which(candidate):
+            return Engine(name=candidate)
+    raise ImageError(
+        f"no container engine ({name or ', '.join(ENGINES)}) is installed: install one of them"
+    )
+
+
+_VERB = {"docker": ["buildx", "build"], "podman": ["build"], "buildah": ["build"]}
