@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from plexus_scoring.aws import Aws
+from plexus_scoring.engines.deferred import DeferredEngine
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.ports import (
     AttachmentStore,
@@ -161,7 +162,7 @@ def build(
             directory=settings.scorecard_cache_dir,
         )
     responder = responder or _responder(settings, aws)
-    engine = build_engine(settings, environ)
+    engine = DeferredEngine(lambda: build_engine(settings, environ))
     if observe is not None:
         jobs, catalog, attachments, responder, engine = (
             observe("jobs", jobs),
