@@ -269,9 +269,10 @@ def _store(
             memory.MemoryCheckpoints(),
         )
     if store == "sql":
-        from plexus_scoring.stores.sql import connect_sql  # noqa: PLC0415
+        from plexus_scoring.stores.sql import connect as connect_sql  # noqa: PLC0415
 
-        return connect_sql(settings.database_url, clock=clock)
+        stores = connect_sql(settings.database_url, clock=clock)
+        return stores.jobs, stores.catalog, stores.checkpoints
     raise ConfigurationError(f"PLEXUS_STORE={store} is not part of this release")
 
 
