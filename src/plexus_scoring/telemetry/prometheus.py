@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from plexus_scoring.telemetry import names
@@ -36,6 +43,7 @@ class PrometheusMetrics:
 
     def __init__(self, *, environment: str = "local") -> None:
         """Start with no metric but the deployment's name."""
+        disable_created_metrics()  # a second series for each counter, that nobody reads
         self._registry = CollectorRegistry()
         self._families: dict[str, Any] = {}
         self._children: dict[tuple[str, ...], Any] = {}

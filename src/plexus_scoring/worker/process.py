@@ -25,6 +25,7 @@ Part = TypeVar("Part")
 
 BEAT_SECONDS = 0.5
 PROBE_SECONDS = 5.0
+UNREADY_PROBE_SECONDS = 0.5
 PROBE_TIMEOUT = 4.0
 HOLD_MARGIN_SECONDS = 20.0
 """What a message may be held beyond its job's timeout: to claim, load, complete and respond."""
@@ -171,7 +172,8 @@ class Worker:
                 self._count_messages(),
             )
             self.health.set_problem("start", None)
-            await asyncio.sleep(PROBE_SECONDS)
+            ready, _ = self.health.ready()
+            await asyncio.sleep(PROBE_SECONDS if ready else UNREADY_PROBE_SECONDS)
 
     async def _check(self, what: str, check: Awaitable[None]) -> None:
         problem: str | None = None
