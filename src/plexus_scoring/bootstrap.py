@@ -158,7 +158,7 @@ def build(
         catalog = CachedCatalog(
             catalog,
             clock=clock,
-            ttl_seconds=settings.scorecard_ttl,
+            ttl=settings.scorecard_ttl,
             directory=settings.scorecard_cache_dir,
         )
     responder = responder or _responder(settings, aws)
