@@ -1,0 +1,13 @@
+#!/bin/sh
+# Take out of a site-packages folder what no process of ours reads.
+set -eu
+packages="$1"
+find "$packages" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
+# boto3's data of services that are never called: nine tenths of it.
+for folder in "$packages"/botocore/data/*/; do
+  case "$(basename "$folder")" in
+    bedrock-runtime | dynamodb | lambda | s3 | secretsmanager | sqs | ssm | sts) ;;
+    *) rm -rf "$folder" ;;
+  esac
+done
