@@ -1,1 +1,1 @@
-"""Where submitted code runs."""
+"""Where submitted code runs: on this machine, kept apart, or at E2B."""

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ GRACE_SECONDS = 5.0
 ALLOW_WEAK = "PLEXUS_SANDBOX_ALLOW_WEAK"
 HOME = os.path.realpath(pathlib.Path.home())
 _CHUNK = 65_536
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+    weakref.WeakKeyDictionary()
+)
 _numbers = itertools.count(os.getpid())
 
 
@@ -36,12 +40,13 @@ class LocalSandbox:
     command could read the service's memory and keys: it is not run unless `allow_weak`.
 
     Args:
-        concurrency: Commands at the same time; None: one for each processor, so that measured times mean something.
+        concurrency: Commands at the same time in a workspace; None: in the whole process one for each processor,
+            so that measured times mean something.
         allow_weak: Run also where the service's own processes and files cannot be protected.
     """
 
     def __init__(self, *, concurrency: int | None = None, allow_weak: bool | None = None) -> None:
-        self._turns = asyncio.Semaphore(concurrency or os.cpu_count() or 1)
+        self._concurrency = concurrency
         self._allow_weak = os.environ.get(ALLOW_WEAK) == "1" if allow_weak is None else allow_weak
 
     @contextlib.asynccontextmanager
@@ -53,10 +58,18 @@ class LocalSandbox:
             )
         for path in files:
             check_path(path)
-        yield LocalWorkspace(dict(files), self._turns, allow_weak=self._allow_weak)
+        turns = asyncio.Semaphore(self._concurrency) if self._concurrency else _shared_turns()
+        yield LocalWorkspace(dict(files), turns, allow_weak=self._allow_weak)
 
     async def aclose(self) -> None:
         """Do nothing: every command cleans up after itself."""
+
+
+def _shared_turns() -> asyncio.Semaphore:
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        _turns[loop] = asyncio.Semaphore(os.cpu_count() or 1)
+    return _turns[loop]
 
 
 class LocalWorkspace:
