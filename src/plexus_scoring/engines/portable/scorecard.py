@@ -54,7 +54,7 @@ class ReadyScorecard:
             for index, entry in enumerate(entries)
         }
         self._folded = {name.casefold(): name for name in reversed(self.sources)}
-        self._references = _references(self.sources)
+        self._references = references(self.sources)
         self._ready: dict[str, ReadyScore] = {}
         self._dependencies: dict[str, tuple[Dependency, ...]] = {}
 
@@ -160,7 +160,8 @@ def _source(
     )
 
 
-def _references(sources: Mapping[str, ScoreSource]) -> dict[str, str]:
+def references(sources: Mapping[str, ScoreSource]) -> dict[str, str]:
+    """Return the names of scores by what else names them: id, key, external id."""
     found: dict[str, str] = {}
     for key in ("externalId", "external_id", "id", "key"):
         for name, source in sources.items():

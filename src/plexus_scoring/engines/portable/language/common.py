@@ -26,7 +26,7 @@ class Language(BaseModel):
 
 Model = TypeVar("Model", bound=Language)
 
-_ADVICE = {
+ADVICE = {
     "missing": "is missing",
     "string_type": "must be text (put quotes around true, false and null)",
     "list_type": "must be a list",
@@ -55,14 +55,14 @@ def describe(error: ValidationError, source: ScoreSource, *path: Any) -> Scoreca
     """Return the first problem of a validation as an error at its place in the YAML."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
-    where = (*path, *(part for part in first["loc"] if not _is_branch(part)))
+    where = (*path, *(part for part in first["loc"] if not is_branch(part)))
     key = ".".join(str(part) for part in where) or "score"
-    what = _ADVICE.get(first["type"], first["msg"])
+    what = ADVICE.get(first["type"], first["msg"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return source.error(f"{key} {what}{more}", *where)
 
 
-def _is_branch(part: Any) -> bool:
+def is_branch(part: Any) -> bool:
     """Whether pydantic put the name of a union's branch into the path."""
     return isinstance(part, str) and (
         part[:1].isupper() or "[" in part or part in ("str", "tagged")

@@ -43,6 +43,8 @@ class Classifier(GraphNode[ClassifierNode]):
                     raw = confidence_of(reply, fields["classification"], self.parser)
                     fields["confidence"] = calibrated(raw, self.node.confidence_calibration)
                 return self.node.confidence
+            if attempt < self.node.maximum_retry_count:
+                fields["completion"] = None  # what a template that names it sees when asked again
             if reply.text.strip():
                 history.append(ChatMessage("assistant", reply.text))
             history.append(ChatMessage("user", self._again(attempt + 1)))

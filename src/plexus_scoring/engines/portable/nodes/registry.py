@@ -42,3 +42,8 @@ def node_class(name: str) -> type[GraphNode[Any]]:
     """Return the class that runs nodes of this class name."""
     found: type[GraphNode[Any]] = getattr(import_module(f"{_NODES}.{_CLASSES[name][0]}"), name)
     return found
+
+
+def node_models() -> dict[str, type[language.Node]]:
+    """Return the language's models of all classes of nodes by name."""
+    return {name: model for name, (_, model) in _CLASSES.items()}

@@ -1,0 +1,109 @@
+"""Keys and values against the language's models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from plexus_scoring.engines.portable.base import ScoreSource
+from plexus_scoring.engines.portable.language.common import ADVICE, is_branch
+from plexus_scoring.engines.portable.lint.findings import Findings, Rule, Severity, closest
+
+# Keys that Plexus's tools keep in a score's YAML and that have no part in scoring.
+_OF_TOOLS = frozenset(
+    (
+        "version", "isDisabled", "championVersionId", "tags", "notes", "title", "rubric", "rubric_memory",
+        "external_id", "label_score_name", "label_field", "number_of_classes", "dependencies", "parameters",
+        "parent", "evaluation", "optimizer", "prompts", "order", "type", "scorecard_name", "score_name",
+        "example_refinement_template", "dataset", "searches", "queries",
+    )
+)  # fmt: skip
+_FIXES = {
+    "missing": "add it",
+    "extra": "take it out, or correct its name",
+}
+
+
+def check_keys(
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    source: ScoreSource,
+    findings: Findings,
+    *path: Any,
+) -> bool:
+    """Report unknown keys and values that do not fit. Return whether the values fit."""
+    _unknown(model, data, source, findings, *path)
+    try:
+        model.model_validate(dict(data))
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_context=False, include_input=False):
+            where = [part for part in problem["loc"] if not is_branch(part)]
+            missing = problem["type"] == "missing"
+            key = ".".join(str(part) for part in where)
+            what = ADVICE.get(problem["type"], problem["msg"])
+            findings.add(
+                source,
+                Rule.MISSING_KEY if missing else Rule.INVALID_VALUE,
+                f"{key} {what}",
+                f"add `{where[-1]}: …`" if missing and where else "correct the value",
+                *path,
+                *where,
+            )
+        return False
+    return True
+
+
+def _unknown(
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    source: ScoreSource,
+    findings: Findings,
+    *path: Any,
+) -> None:
+    known = {field.alias or name: field for name, field in model.model_fields.items()}
+    for key, value in data.items():
+        field = known.get(key)
+        if field is not None:
+            _nested(field.annotation, value, source, findings, *path, key)
+            continue
+        if key in _OF_TOOLS and not path:
+            continue
+        near = closest(str(key), known)
+        findings.add(
+            source,
+            Rule.UNKNOWN_KEY,
+            f"{key!r} is no key of {_title(model)} and has no effect",
+            f"did you mean {near!r}?" if near else _FIXES["extra"],
+            *path,
+            key,
+            severity=Severity.WARNING,
+        )
+
+
+def _nested(
+    annotation: Any, value: Any, source: ScoreSource, findings: Findings, *path: Any
+) -> None:
+    """Look into values whose keys the language knows, too: conditions, edges, targets, validation."""
+    models = _models(annotation)
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _nested(annotation, item, source, findings, *path, number)
+    elif isinstance(value, Mapping) and models:
+        fitting = max(models, key=lambda one: len(_names(one) & set(value)))
+        _unknown(fitting, value, source, findings, *path)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models(part)]
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _title(model: type[BaseModel]) -> str:
+    return model.__name__.removesuffix("Node") if model.__name__ != "Node" else "a node"
