@@ -11,10 +11,13 @@ import typer
 
 from plexus_scoring.cli import (
     config,
+    database,
+    demo,
     doctor,
     functions,
     jobs,
     queues,
+    sandbox,
     score,
     scorecards,
     submit,
@@ -50,5 +53,18 @@ def options(
 
 
 # The order of `plexus-scoring --help`. A new group: import its module above and add it here.
-for group in (score, submit, jobs, scorecards, worker, queues, functions, config, doctor):
+for group in (
+    demo,
+    score,
+    submit,
+    jobs,
+    scorecards,
+    worker,
+    queues,
+    functions,
+    sandbox,
+    database,
+    config,
+    doctor,
+):
     group.register(app)

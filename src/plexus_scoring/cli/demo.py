@@ -13,9 +13,13 @@ import typer
 from plexus_scoring.cli.command import Command, stop
 from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.output import Format, FormatOption, console, print_json, print_table
+from plexus_scoring.model.errors import shorten
 
 if TYPE_CHECKING:
     from plexus_scoring.local.demo.run import DemoRun
+
+
+_REASON_CHARACTERS = 64
 
 
 def register(app: typer.Typer) -> None:
@@ -111,7 +115,7 @@ def _show(run: DemoRun, report: Path) -> None:
     for row in run.audit.rows:
         groups.setdefault((row.mishap.value, row.fate), []).append(row)
     print_table(
-        ("what went in", "how many", "what came out", "attempts", "responses", "reason"),
+        ("what went in", "n", "what came out", "tries", "answers", "reason"),
         (
             (
                 mishap,
@@ -152,4 +156,5 @@ def _show(run: DemoRun, report: Path) -> None:
 
 
 def _reasons(rows: list[Any]) -> str:
-    return "\n".join(dict.fromkeys(row.reason for row in rows if row.reason))
+    reasons = (shorten(row.reason, _REASON_CHARACTERS) for row in rows if row.reason)
+    return "\n".join(dict.fromkeys(reasons))

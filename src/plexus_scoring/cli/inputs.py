@@ -19,14 +19,18 @@ _ITEM_KEYS = {"id", "text", "metadata", "external_id"}
 
 def read_scorecard(file: str) -> Scorecard:
     """Return the scorecard of a YAML file. Raises InvalidRequest (no such file), ScorecardError."""
+    return load_scorecard(read_text(file), file=file)
+
+
+def read_text(file: str) -> str:
+    """Return a scorecard file's text. Raises InvalidRequest (no such file), ScorecardError (not UTF-8)."""
     body = _read(file, "scorecard")
     try:
-        text = body.decode("utf-8-sig")
+        return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = _place(body[: error.start].decode("utf-8", "replace"))
         message = "the file is not UTF-8 text: save it as UTF-8"
         raise ScorecardError(message, file=file, line=line, column=column) from error
-    return load_scorecard(text, file=file)
 
 
 def read_item(file: str, *, max_bytes: int, metadata: dict[str, Any] | None = None) -> Item:

@@ -20,6 +20,7 @@ from plexus_scoring.cli.output import (
 )
 from plexus_scoring.cli.queue import NOT_QUEUED, enqueue
 from plexus_scoring.cli.views import job_view, result_view, utc
+from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
 from plexus_scoring.model.job import JobStatus, ScoringJob
 from plexus_scoring.model.result import ScoreResult, result_id_of
@@ -156,6 +157,7 @@ def redrive(
         str | None, typer.Option(help="With --all: only those that failed with this error code.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which, change nothing.")] = False,
+    transport: TransportOption = None,
     account: AccountOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
@@ -177,7 +179,7 @@ def redrive(
             except (NotFound, InvalidRequest) as error:
                 refused.append(error.info())
                 worst = max(worst, exit_of(error))
-        return [job.id for job in redriven], await enqueue(app, redriven)
+        return [job.id for job in redriven], await enqueue(app, redriven, transport=transport)
 
     redriven, queued = _with_application(work)
     for info in refused:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_PIPE_WIDTH = 160
+
+
 class Format(StrEnum):
     """Who reads the output."""
 
@@ -45,7 +48,9 @@ def console(*, stderr: bool = False) -> Console:
     """Return rich's console; its import costs 40 ms, so JSON output never asks for it."""
     from rich.console import Console  # noqa: PLC0415  see above
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    # A file or pipe has no width: lines there are as long as a wide window's.
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 def print_table(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings, run
-from plexus_scoring.cli.inputs import read_scorecard
+from plexus_scoring.cli.command import Command, load_settings, run, stop
+from plexus_scoring.cli.exits import Exit
+from plexus_scoring.cli.inputs import read_scorecard, read_text
 from plexus_scoring.cli.output import Format, FormatOption, print_json, print_table
 
 if TYPE_CHECKING:
@@ -19,8 +22,45 @@ FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE...", help="Sco
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(no_args_is_help=True, help="Check and publish scorecards.")
+    group.command("lint", cls=Command)(lint)
+    group.command("schema", cls=Command)(schema)
     group.command("push", cls=Command)(push)
     app.add_typer(group, name="scorecards")
+
+
+def lint(
+    files: FilesArgument,
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Report what is wrong or odd in scorecards: place, rule and fix. Exits with 2 if there is an error."""
+    from plexus_scoring.engines.portable import lint as portable  # noqa: PLC0415  the engine
+
+    findings = [finding for file in files for finding in portable.lint(read_text(file), file=file)]
+    errors = sum(finding.severity is portable.Severity.ERROR for finding in findings)
+    if output_format is Format.JSON:
+        print_json({"ok": not errors, "files": len(files), "findings": findings})
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+        warnings = len(findings) - errors
+        files_word = "file" if len(files) == 1 else "files"
+        typer.echo(f"{len(files)} {files_word}: {errors} errors, {warnings} warnings", err=True)
+    stop(Exit.BAD_INPUT if errors or (strict and findings) else Exit.OK)
+
+
+def schema(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: print it.")] = None,
+) -> None:
+    """Write the JSON Schema of scorecard files, for editors."""
+    from plexus_scoring.engines.portable.schema import scorecard_schema  # noqa: PLC0415  pydantic
+
+    if file is None:
+        print_json(scorecard_schema())
+    else:
+        text = json.dumps(scorecard_schema(), indent=2, ensure_ascii=False)
+        file.write_text(f"{text}\n", encoding="utf-8")
 
 
 def push(files: FilesArgument, output_format: FormatOption = Format.TEXT) -> None:

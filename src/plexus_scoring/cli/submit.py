@@ -23,6 +23,7 @@ from plexus_scoring.cli.output import (
 )
 from plexus_scoring.cli.queue import NOT_QUEUED, enqueue
 from plexus_scoring.cli.views import job_view, result_view
+from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
@@ -69,6 +70,7 @@ def submit(
     account: Annotated[
         str | None, typer.Option(help="Account; default: PLEXUS_ACCOUNT_KEY.")
     ] = None,
+    transport: TransportOption = None,
     wait: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Wait for the results, at most so long."),
@@ -108,7 +110,7 @@ def submit(
                 )
                 for new_id, subject in zip(ids, subjects, strict=True)
             ]
-            queued = await enqueue(app, jobs)
+            queued = await enqueue(app, jobs, transport=transport)
             if wait is None:
                 return jobs, queued, []
             jobs, results = await _results(app, jobs, until=time.monotonic() + wait)
