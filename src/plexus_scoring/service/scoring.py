@@ -22,7 +22,6 @@ from plexus_scoring.model.errors import (
     describe,
     shorten,
 )
-from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import Busy, Claimed, Finished, Lease, Missing, NotDue, ScoringJob
 from plexus_scoring.model.messages import (
     ScoringRequest,
@@ -30,8 +29,7 @@ from plexus_scoring.model.messages import (
     response_of_error,
     response_of_result,
 )
-from plexus_scoring.model.result import AttachmentKeys, ScoreOutcome, ScoreResult, result_id_of
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.result import ScoreResult, result_id_of
 from plexus_scoring.ports import (
     AttachmentStore,
     Catalog,
@@ -45,6 +43,7 @@ from plexus_scoring.ports import (
 from plexus_scoring.service.content import load_item
 from plexus_scoring.service.lease import HeldLease
 from plexus_scoring.service.policy import Policy
+from plexus_scoring.service.results import attach, new_result, reused_result
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.logs import JobScope, job_scope
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
@@ -190,7 +189,14 @@ class ScoringService:
             job, self._catalog, self._attachments, max_bytes=self._policy.max_item_bytes
         )
         scorecard = await self._catalog.scorecard(job.scorecard, account=job.account)
-        result = await self._reusable(job, item, scorecard)
+        result = None
+        if self._policy.reuse_results:
+            earlier = await self._jobs.find_result(
+                item_digest=item.digest(), score_version=scorecard.version, score=job.score
+            )
+            if earlier is not None and earlier.job_id != job.id:
+                log.info("reusing a stored result", extra={"score_result_id": earlier.id})
+                result = reused_result(job, earlier, self._clock.now())
         if result is None:
             began = self._clock.now()
             outcome = await self._engine.score(
@@ -206,83 +212,10 @@ class ScoringService:
             )
             self._metrics.observe(names.ENGINE_SECONDS, self._clock.now() - began)
             log.info("scored", extra={"undetermined": outcome.undetermined})
-            keys = await self._attach(result_id_of(job.id), outcome, scope)
-            result = self._result(job, item, scorecard, outcome, keys)
+            keys = await attach(self._attachments, result_id_of(job.id), outcome, scope.text())
+            result = new_result(job, item, scorecard, outcome, keys, self._clock.now())
         await self._jobs.complete(lease, result)
         return result
-
-    async def _reusable(
-        self, job: ScoringJob, item: Item, scorecard: Scorecard
-    ) -> ScoreResult | None:
-        if not self._policy.reuse_results:
-            return None
-        earlier = await self._jobs.find_result(
-            item_digest=item.digest(), score_version=scorecard.version, score=job.score
-        )
-        if earlier is None or earlier.job_id == job.id:
-            return None
-        log.info("reusing a stored result", extra={"score_result_id": earlier.id})
-        return msgspec.structs.replace(
-            earlier,
-            id=result_id_of(job.id),
-            job_id=job.id,
-            item_id=job.item_id,
-            account=job.account,
-            attempt=job.attempt,
-            created_at=self._clock.now(),
-            reused_from=earlier.reused_from or earlier.id,
-            # Nothing was spent on this job; the earlier result keeps what was.
-            cost=type(earlier.cost)(),
-            dependencies_cost=type(earlier.cost)(),
-        )
-
-    async def _attach(
-        self, result_id: str, outcome: ScoreOutcome, scope: JobScope
-    ) -> AttachmentKeys:
-        """Step 5: trace and log, at keys that a second attempt overwrites."""
-        writes = []
-        trace = log_key = None
-        if outcome.trace:
-            trace = f"scoreresults/{result_id}/trace.json"
-            writes.append((trace, msgspec.json.encode(outcome.trace), "application/json"))
-        text = scope.text()
-        if text:
-            log_key = f"scoreresults/{result_id}/log.txt"
-            body = text.encode("utf-8", "backslashreplace")
-            writes.append((log_key, body, "text/plain; charset=utf-8"))
-        await asyncio.gather(
-            *(self._attachments.put(key, body, content_type=kind) for key, body, kind in writes)
-        )
-        return AttachmentKeys(trace=trace, log=log_key)
-
-    def _result(
-        self,
-        job: ScoringJob,
-        item: Item,
-        scorecard: Scorecard,
-        outcome: ScoreOutcome,
-        keys: AttachmentKeys,
-    ) -> ScoreResult:
-        return ScoreResult(
-            id=result_id_of(job.id),
-            job_id=job.id,
-            scorecard=job.scorecard,
-            score=job.score,
-            value=outcome.value,
-            created_at=self._clock.now(),
-            item_id=item.id,
-            account=job.account,
-            explanation=outcome.explanation,
-            confidence=outcome.confidence,
-            cost=outcome.cost,
-            dependencies_cost=outcome.dependencies_cost,
-            undetermined=outcome.undetermined,
-            attempt=job.attempt,
-            score_version=scorecard.version,
-            item_digest=item.digest(),
-            attachments=keys,
-            metadata=outcome.metadata,
-        )
 
     async def _unsuccessful(
         self, request: ScoringRequest, job: ScoringJob, lease: Lease, error: Exception

@@ -1,0 +1,87 @@
+"""Makes the stored result of what an engine answered, and writes the files beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+
+from plexus_scoring.model.cost import Cost
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import ScoringJob
+from plexus_scoring.model.result import AttachmentKeys, ScoreOutcome, ScoreResult, result_id_of
+from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.ports import AttachmentStore
+
+
+def new_result(
+    job: ScoringJob,
+    item: Item,
+    scorecard: Scorecard,
+    outcome: ScoreOutcome,
+    keys: AttachmentKeys,
+    now: float,
+) -> ScoreResult:
+    """Return the result of a job that was scored."""
+    return ScoreResult(
+        id=result_id_of(job.id),
+        job_id=job.id,
+        scorecard=job.scorecard,
+        score=job.score,
+        value=outcome.value,
+        created_at=now,
+        item_id=item.id,
+        account=job.account,
+        explanation=outcome.explanation,
+        confidence=outcome.confidence,
+        cost=outcome.cost,
+        dependencies_cost=outcome.dependencies_cost,
+        undetermined=outcome.undetermined,
+        attempt=job.attempt,
+        score_version=scorecard.version,
+        item_digest=item.digest(),
+        attachments=keys,
+        metadata=outcome.metadata,
+    )
+
+
+def reused_result(job: ScoringJob, earlier: ScoreResult, now: float) -> ScoreResult:
+    """Return the result of a job whose answer an earlier job has found already.
+
+    Nothing was spent on this job, so its costs are zero; the earlier result keeps what was.
+    """
+    return msgspec.structs.replace(
+        earlier,
+        id=result_id_of(job.id),
+        job_id=job.id,
+        item_id=job.item_id,
+        account=job.account,
+        attempt=job.attempt,
+        created_at=now,
+        reused_from=earlier.reused_from or earlier.id,
+        cost=Cost(),
+        dependencies_cost=Cost(),
+    )
+
+
+async def attach(
+    attachments: AttachmentStore, result_id: str, outcome: ScoreOutcome, log: str
+) -> AttachmentKeys:
+    """Write trace and log, at keys that a second attempt overwrites; what is empty is not written.
+
+    Raises:
+        StoreUnavailable: they cannot be written now.
+    """
+    trace_key = f"scoreresults/{result_id}/trace.json" if outcome.trace else None
+    log_key = f"scoreresults/{result_id}/log.txt" if log else None
+    writes = []
+    if trace_key is not None:
+        # Escaped to ASCII: a model may answer text that UTF-8 cannot hold.
+        body = json.dumps(outcome.trace, default=str).encode()
+        writes.append(attachments.put(trace_key, body, content_type="application/json"))
+    if log_key is not None:
+        body = log.encode("utf-8", "backslashreplace")
+        writes.append(attachments.put(log_key, body, content_type="text/plain; charset=utf-8"))
+    await asyncio.gather(*writes)
+    return AttachmentKeys(trace=trace_key, log=log_key)
