@@ -256,6 +256,7 @@ class MemoryCatalog:
     def __init__(self) -> None:
         self._items: dict[tuple[str, str | None], Item] = {}
         self._scorecards: dict[tuple[str, str | None], Scorecard] = {}
+        self._versions: dict[tuple[str, str | None, str], Scorecard] = {}
 
     async def item(self, item_id: str, *, account: str | None = None) -> Item:
         """Return the item."""
@@ -277,6 +278,16 @@ class MemoryCatalog:
         key = (scorecard.id, scorecard.account_id)
         self._scorecards.pop(key, None)
         self._scorecards[key] = round_trip(scorecard)
+        self._versions[*key, scorecard.version] = self._scorecards[key]
+
+    async def scorecard_version(
+        self, scorecard_id: str, version: str, *, account: str | None = None
+    ) -> Scorecard:
+        """Return one version of the account's (None: the shared) scorecard. Raises NotFound."""
+        found = self._versions.get((scorecard_id, account, version))
+        if found is None:
+            raise NotFound(f"scorecard {scorecard_id!a} has no version {version!a}")
+        return found
 
     async def aclose(self) -> None:
         """Close nothing."""

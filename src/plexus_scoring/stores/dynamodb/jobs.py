@@ -6,7 +6,6 @@ item (ReturnValuesOnConditionCheckFailure), so the reason is known without a sec
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 
@@ -15,7 +14,6 @@ from plexus_scoring.model.job import (
     ClaimAnswer,
     Claimed,
     Finished,
-    JobPage,
     JobStatus,
     Lease,
     Missing,
@@ -25,18 +23,17 @@ from plexus_scoring.model.job import (
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.stores import transitions
-from plexus_scoring.stores.codec import bounded, encode, is_id, memo_key, round_trip
+from plexus_scoring.stores.codec import bounded, encode, is_id, round_trip
 from plexus_scoring.stores.dynamodb import rows, table
 from plexus_scoring.stores.dynamodb.calls import Attributes, ConditionRefused, Table
 from plexus_scoring.stores.dynamodb.documents import JOB_INLINE_BYTES, Documents
 from plexus_scoring.stores.dynamodb.expressions import Expression, Value, number, text
-from plexus_scoring.stores.dynamodb.listing import Listing
-from plexus_scoring.stores.dynamodb.setup import check_table
+from plexus_scoring.stores.dynamodb.reads import JobReads
 
 _CLAIM_ROUNDS = 3
 
 
-class DynamoDBJobStore:
+class DynamoDBJobStore(JobReads):
     """A `JobStore` on one DynamoDB table.
 
     Args:
@@ -55,11 +52,8 @@ class DynamoDBJobStore:
         overflow: AttachmentStore | None = None,
         retention_seconds: float | None = None,
     ) -> None:
-        self._table = calls
-        self._clock = clock
-        self._documents = Documents(overflow)
+        super().__init__(calls, Documents(overflow), clock)
         self._retention = retention_seconds
-        self._listing = Listing(calls)
 
     async def create(self, job: NewJob) -> ScoringJob:
         """Store a PENDING job, or return what is stored."""
@@ -243,64 +237,10 @@ class DynamoDBJobStore:
             if refused.item is None:
                 raise NotFound(f"job {job_id} does not exist") from None
             job = await self._job(refused.item)
-            if _redriven_at(job, now):
+            if _redriven_at(refused.item, now):
                 return job  # by our own call, which botocore sent again
             raise transitions.not_redrivable(job) from None
         return await self._job(item)
-
-    async def get(self, job_id: str) -> ScoringJob | None:
-        """Return the job, or None."""
-        item = await self._table.get(rows.job_key(job_id)) if is_id(job_id) else None
-        return None if item is None else await self._job(item)
-
-    async def result(self, result_id: str) -> ScoreResult | None:
-        """Return a result, or None."""
-        return await self._result(rows.result_key(result_id)) if is_id(result_id) else None
-
-    async def list_jobs(
-        self,
-        status: JobStatus,
-        *,
-        account: str = "default",
-        limit: int = 50,
-        cursor: str | None = None,
-        oldest_first: bool = True,
-    ) -> JobPage:
-        """Return one page. A job that changed its status since the index was written is left out."""
-        ids, following = await self._listing.page(
-            status, account=account, limit=limit, cursor=cursor, oldest_first=oldest_first
-        )
-        jobs = [job for job in await self._jobs(ids) if job.status is status]
-        return JobPage(tuple(jobs), following)
-
-    async def list_stranded(
-        self, *, pending_older_than: float, limit: int = 100, account: str | None = None
-    ) -> tuple[ScoringJob, ...]:
-        """Return jobs that nobody seems to be coming for, oldest first."""
-        now = self._clock.now()
-        ids = await self._listing.stranded(
-            account=account, now=now, pending_older_than=pending_older_than, limit=limit
-        )
-        return tuple(
-            job
-            for job in await self._jobs(ids)
-            if transitions.stranded(job, now=now, pending_older_than=pending_older_than)
-        )
-
-    async def find_result(
-        self, *, item_digest: str, score_version: str, score: str
-    ) -> ScoreResult | None:
-        """Return the newest stored result of the same content, score and version."""
-        memo = memo_key(item_digest=item_digest, score_version=score_version, score=score)
-        key = await self._listing.newest_result(str(memo))
-        return None if key is None else await self._result(key)
-
-    async def check(self) -> None:
-        """Return if the table is there with its indexes. Raises StoreUnavailable, ConfigurationError."""
-        await check_table(self._table)
-
-    async def aclose(self) -> None:
-        """Close nothing: client and threads belong to whoever made them."""
 
     async def _transition(
         self, lease: Lease, values: dict[str, Value], *remove: str, attempts: int = 0
@@ -359,21 +299,6 @@ class DynamoDBJobStore:
         job = await self._job(item)
         return Claimed(job, transitions.lease_of(job))
 
-    async def _jobs(self, ids: list[str]) -> list[ScoringJob]:
-        items = await self._table.get_many([rows.job_key(job_id) for job_id in ids])
-        by_id = {rows.job_id_of(item): item for item in items}
-        return await asyncio.gather(
-            *(self._job(by_id[job_id]) for job_id in ids if job_id in by_id)
-        )
-
-    async def _job(self, item: Attributes) -> ScoringJob:
-        body = await self._documents.read(item["body"], NewJob)
-        return transitions.public(rows.job_of(item, body))
-
-    async def _result(self, key: Attributes) -> ScoreResult | None:
-        item = await self._table.get(key)
-        return None if item is None else await self._documents.read(item["body"], ScoreResult)
-
     async def _body(self, job: NewJob) -> Value:
         return await self._documents.write(job, inline_bytes=JOB_INLINE_BYTES)
 
@@ -395,7 +320,8 @@ def _fence(expression: Expression, lease: Lease) -> str:
     )
 
 
-def _redriven_at(job: ScoringJob, now: float) -> bool:
+def _redriven_at(item: Attributes, now: float) -> bool:
     """Whether the last thing that happened to the job was a redrive at this very time."""
-    pending_anew = job.status is JobStatus.PENDING and job.attempt == 0
-    return pending_anew and job.started_at is not None and job.updated_at == now
+    state = rows.job_of(item)
+    anew = state.status is JobStatus.PENDING and state.lease_token is None
+    return anew and state.started_at is not None and state.updated_at == now

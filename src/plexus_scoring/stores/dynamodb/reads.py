@@ -1,0 +1,95 @@
+"""Reading jobs and results."""
+
+from __future__ import annotations
+
+import asyncio
+
+from plexus_scoring.model.job import JobPage, JobStatus, NewJob, ScoringJob
+from plexus_scoring.model.result import ScoreResult
+from plexus_scoring.ports import Clock
+from plexus_scoring.stores import transitions
+from plexus_scoring.stores.codec import is_id, memo_key
+from plexus_scoring.stores.dynamodb import rows
+from plexus_scoring.stores.dynamodb.calls import Attributes, Table
+from plexus_scoring.stores.dynamodb.documents import Documents
+from plexus_scoring.stores.dynamodb.listing import Listing
+from plexus_scoring.stores.dynamodb.setup import check_table
+
+
+class JobReads:
+    """The half of the job store that changes nothing."""
+
+    def __init__(self, calls: Table, documents: Documents, clock: Clock) -> None:
+        self._table = calls
+        self._documents = documents
+        self._clock = clock
+        self._listing = Listing(calls)
+
+    async def get(self, job_id: str) -> ScoringJob | None:
+        """Return the job, or None."""
+        item = await self._table.get(rows.job_key(job_id)) if is_id(job_id) else None
+        return None if item is None else await self._job(item)
+
+    async def result(self, result_id: str) -> ScoreResult | None:
+        """Return a result, or None."""
+        return await self._result(rows.result_key(result_id)) if is_id(result_id) else None
+
+    async def list_jobs(
+        self,
+        status: JobStatus,
+        *,
+        account: str = "default",
+        limit: int = 50,
+        cursor: str | None = None,
+        oldest_first: bool = True,
+    ) -> JobPage:
+        """Return one page. A job that changed its status since the index was written is left out."""
+        ids, following = await self._listing.page(
+            status, account=account, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
+        jobs = [job for job in await self._jobs(ids) if job.status is status]
+        return JobPage(tuple(jobs), following)
+
+    async def list_stranded(
+        self, *, pending_older_than: float, limit: int = 100, account: str | None = None
+    ) -> tuple[ScoringJob, ...]:
+        """Return jobs that nobody seems to be coming for, oldest first."""
+        now = self._clock.now()
+        ids = await self._listing.stranded(
+            account=account, now=now, pending_older_than=pending_older_than, limit=limit
+        )
+        return tuple(
+            job
+            for job in await self._jobs(ids)
+            if transitions.stranded(job, now=now, pending_older_than=pending_older_than)
+        )
+
+    async def find_result(
+        self, *, item_digest: str, score_version: str, score: str
+    ) -> ScoreResult | None:
+        """Return the newest stored result of the same content, score and version."""
+        memo = memo_key(item_digest=item_digest, score_version=score_version, score=score)
+        key = await self._listing.newest_result(str(memo))
+        return None if key is None else await self._result(key)
+
+    async def check(self) -> None:
+        """Return if the table is there with its indexes. Raises StoreUnavailable, ConfigurationError."""
+        await check_table(self._table)
+
+    async def aclose(self) -> None:
+        """Close nothing: client and threads belong to whoever made them."""
+
+    async def _jobs(self, ids: list[str]) -> list[ScoringJob]:
+        items = await self._table.get_many([rows.job_key(job_id) for job_id in ids])
+        by_id = {rows.job_id_of(item): item for item in items}
+        return await asyncio.gather(
+            *(self._job(by_id[job_id]) for job_id in ids if job_id in by_id)
+        )
+
+    async def _job(self, item: Attributes) -> ScoringJob:
+        body = await self._documents.read(item["body"], NewJob)
+        return transitions.public(rows.job_of(item, body))
+
+    async def _result(self, key: Attributes) -> ScoreResult | None:
+        item = await self._table.get(key)
+        return None if item is None else await self._documents.read(item["body"], ScoreResult)
