@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings, run, stop
+from plexus_scoring.cli.command import Command, load_settings, run
 from plexus_scoring.cli.exits import Exit, exit_of
 from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard
 from plexus_scoring.cli.output import (
@@ -66,7 +66,10 @@ def score(
     Exits with 0 scored, 2 bad input or scorecard, 3 dependency unmet or score disabled,
     4 engine unavailable or score failed.
     """
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        _unscored(error.info(), Exit.PROBLEM, output_format)
     try:
         card = read_scorecard(scorecard)
         context = ScoreContext(
@@ -123,12 +126,12 @@ def _scored(outcome: ScoreOutcome, output_format: Format) -> None:
     )
 
 
-def _unscored(info: ErrorInfo, code: Exit, output_format: Format) -> None:
+def _unscored(info: ErrorInfo, code: Exit, output_format: Format) -> NoReturn:
     print_error(info)
     if output_format is Format.JSON:
         status = "skipped" if code is Exit.SKIPPED else "failed"
         print_json(_document(status) | {"error": error_body(info)})
-    stop(code)
+    raise typer.Exit(code)
 
 
 def _document(status: str, outcome: ScoreOutcome | None = None) -> dict[str, Any]:
