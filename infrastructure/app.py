@@ -47,7 +47,9 @@ def build(
         ConfigError: the configuration cannot be deployed.
     """
     settings: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
-    app = App(outdir=outdir, context={**settings, **(context or {})})
+    # The CDK's command hands on `-c key=value` this way; it would otherwise lose to what is given here.
+    given: dict[str, Any] = json.loads(os.environ.get("CDK_CONTEXT_JSON", "{}"))
+    app = App(outdir=outdir, context={**settings, **given, **(context or {})})
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
 
     stages = _stages(app)

@@ -1,0 +1,53 @@
+"""The synthesised app, once for all tests of it."""
+
+import dataclasses
+import json
+
+import pytest
+from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesise
+
+
+@pytest.fixture(scope="session")
+def assembly(tmp_path_factory):
+    require_cdk()
+    return synthesise(tmp_path_factory.mktemp("cdk.out"))
+
+
+@pytest.fixture(scope="session")
+def staging(assembly):
+    return assembly["plexus-scoring-staging"]
+
+
+@pytest.fixture(scope="session")
+def production(assembly):
+    return assembly["plexus-scoring-production"]
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory):
+    """A production stage with every optional part."""
+    require_cdk()
+    from aws_cdk import App, Validations
+    from cdk_nag import AwsSolutionsChecks
+
+    from infrastructure.app import ROOT
+    from infrastructure.config.model import AlarmConfig, ApiConfig, TaskConfig
+    from infrastructure.config.stages import STAGES
+    from infrastructure.stacks.application import ApplicationStack
+
+    config = dataclasses.replace(
+        STAGES["production"],
+        worker=TaskConfig(),
+        api=ApiConfig(certificate_arn="arn:aws:acm:us-east-1:111122223333:certificate/c"),
+        item_buckets=("transcripts-of-calls",),
+        alarms=AlarmConfig(topic_arn="arn:aws:sns:us-east-1:111122223333:on-call"),
+        account="111122223333",
+        region="us-east-1",
+    )
+    folder = tmp_path_factory.mktemp("full")
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = App(outdir=str(folder), context=context)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    ApplicationStack(app, "full", config=config, commit=COMMIT, functions=FUNCTIONS)
+    app.synth()
+    return Assembly(folder)["full"]

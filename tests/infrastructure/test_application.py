@@ -1,0 +1,368 @@
+"""Every guarantee of the application stack. Each of these fails when its guarantee is taken out."""
+
+import json
+from collections import Counter
+
+import pytest
+from tests.support.cdk import synthesise
+
+from plexus_scoring.settings import describe_settings
+from plexus_scoring.stores.dynamodb.table import TTL_ATTRIBUTE, table_definition
+
+REQUEST = "plexus-scoring-staging-standard-request-queue"
+RESPONSE = "plexus-scoring-staging-response-queue"
+
+
+def test_resource_counts(staging):
+    counts = Counter(r["Type"].removeprefix("AWS::") for r in staging["Resources"].values())
+    assert counts == {
+        "CloudWatch::Alarm": 8,
+        "CloudWatch::Dashboard": 1,
+        "CodeDeploy::Application": 1,
+        "CodeDeploy::DeploymentGroup": 1,
+        "DynamoDB::Table": 1,
+        "IAM::Policy": 3,
+        "IAM::Role": 4,
+        "KMS::Key": 1,
+        "Lambda::Alias": 2,
+        "Lambda::EventSourceMapping": 1,
+        "Lambda::Function": 2,
+        "Lambda::Version": 2,
+        "Logs::LogGroup": 2,
+        "S3::Bucket": 2,
+        "S3::BucketPolicy": 2,
+        "SQS::Queue": 4,
+        "SQS::QueuePolicy": 4,
+        "Scheduler::Schedule": 1,
+        "SecretsManager::Secret": 1,
+    }
+
+
+# --- Queues ---
+
+
+def test_a_message_is_hidden_for_six_function_timeouts(staging):
+    timeout = staging.one("AWS::Lambda::Function", FunctionName="plexus-scoring-staging-score-processing")["Timeout"]
+    assert staging.one("AWS::SQS::Queue", QueueName=REQUEST)["VisibilityTimeout"] == 6 * timeout
+
+
+@pytest.mark.parametrize("name", [REQUEST, RESPONSE])
+def test_each_queue_has_a_dead_letter_queue_that_keeps_messages_longer(staging, name):
+    queue = staging.one("AWS::SQS::Queue", QueueName=name)
+    redrive = queue["RedrivePolicy"]
+    dead = staging["Resources"][redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]
+    assert redrive["maxReceiveCount"] == 5
+    assert dead["QueueName"] == f"{name}-dlq"
+    assert dead["MessageRetentionPeriod"] == 14 * 86_400 > queue["MessageRetentionPeriod"]
+
+
+def denies_plain_http(statement):
+    return (
+        statement["Effect"] == "Deny"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        and statement["Principal"] == {"AWS": "*"}
+    )
+
+
+def test_every_queue_is_encrypted_and_tls_only(staging):
+    queues = staging.of_type("AWS::SQS::Queue")
+    assert all(queue["Properties"]["SqsManagedSseEnabled"] for queue in queues.values())
+    guarded = {
+        policy["Properties"]["Queues"][0]["Ref"]
+        for policy in staging.of_type("AWS::SQS::QueuePolicy").values()
+        if any(map(denies_plain_http, policy["Properties"]["PolicyDocument"]["Statement"]))
+    }
+    assert guarded == set(queues)
+
+
+# --- Table and bucket ---
+
+
+def test_the_table_is_the_stores_own(staging):
+    table = staging.one("AWS::DynamoDB::Table")
+    layout = table_definition("any")
+    assert table["KeySchema"] == layout["KeySchema"]
+    assert table["GlobalSecondaryIndexes"] == layout["GlobalSecondaryIndexes"]
+    by_name = {a["AttributeName"]: a for a in layout["AttributeDefinitions"]}
+    assert {a["AttributeName"]: a for a in table["AttributeDefinitions"]} == by_name
+    assert table["TimeToLiveSpecification"] == {"AttributeName": TTL_ATTRIBUTE, "Enabled": True}
+
+
+def test_the_table_is_on_demand_encrypted_and_recoverable(staging):
+    table = staging.one("AWS::DynamoDB::Table")
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def attachments(template):
+    (bucket,) = [
+        (name, r["Properties"])
+        for name, r in template.of_type("AWS::S3::Bucket").items()
+        if "VersioningConfiguration" in r["Properties"]
+    ]
+    return bucket
+
+
+def test_the_bucket_is_versioned_encrypted_private_and_forgets(staging):
+    _, bucket = attachments(staging)
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    rule = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    (life,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert life["ExpirationInDays"] == 30
+    assert life["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "LoggingConfiguration" in bucket
+
+
+def test_buckets_are_tls_only(staging):
+    guarded = {
+        policy["Properties"]["Bucket"]["Ref"]
+        for policy in staging.of_type("AWS::S3::BucketPolicy").values()
+        if any(map(denies_plain_http, policy["Properties"]["PolicyDocument"]["Statement"]))
+    }
+    assert guarded == set(staging.of_type("AWS::S3::Bucket"))
+
+
+def test_production_keeps_its_data_and_staging_can_be_deleted(staging, production):
+    for kind in ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"):
+        assert {r["DeletionPolicy"] for r in production.of_type(kind).values()} == {"Retain"}
+        assert {r["DeletionPolicy"] for r in staging.of_type(kind).values()} == {"Delete"}
+    assert production.one("AWS::DynamoDB::Table")["DeletionProtectionEnabled"] is True
+
+
+# --- Functions ---
+
+
+@pytest.mark.parametrize("name", ["score_processing", "sweeper"])
+def test_images_are_named_by_the_digest_of_the_commit(staging, name):
+    function = staging.one(
+        "AWS::Lambda::Function", FunctionName=f"plexus-scoring-staging-{name.replace('_', '-')}"
+    )
+    uri = function["Code"]["ImageUri"]["Fn::Join"][1]
+    assert uri[-2].endswith("@") or uri[-2] == "@"
+    parameter = staging["Parameters"][uri[-1]["Ref"]]
+    assert parameter == {
+        "Type": "AWS::SSM::Parameter::Value<String>",
+        "Default": f"/plexus-scoring/staging/images/{name}/{'a' * 40}",
+    }
+    assert ":latest" not in json.dumps(staging)
+
+
+def test_each_commit_is_a_version_of_its_own_that_stays(assembly, tmp_path_factory):
+    other = synthesise(
+        tmp_path_factory.mktemp("next"), context={"commit": "b" * 40, "stages": "staging"}
+    )["plexus-scoring-staging"]
+    staging = assembly["plexus-scoring-staging"]
+    versions = staging.of_type("AWS::Lambda::Version")
+    assert set(versions).isdisjoint(other.of_type("AWS::Lambda::Version"))
+    assert {version["DeletionPolicy"] for version in versions.values()} == {"Retain"}
+
+
+def test_the_queue_feeds_the_alias_with_partial_responses_and_a_bound(staging):
+    mapping = staging.one("AWS::Lambda::EventSourceMapping")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert mapping["BatchSize"] == 10
+    target = json.dumps(mapping["FunctionName"])
+    aliases = [name for name in staging.of_type("AWS::Lambda::Alias") if f'"{name}"' in target]
+    assert [name.startswith("ScoreProcessing") for name in aliases] == [True]
+    assert '":live"' in target
+
+
+def test_function_settings_are_names_the_service_knows_and_hold_no_secret(staging):
+    known = {setting.name for setting in describe_settings()} | {"PLEXUS_SCORING_REVISION"}
+    secret = {setting.name for setting in describe_settings() if setting.secret}
+    for function in staging.of_type("AWS::Lambda::Function").values():
+        variables = function["Properties"]["Environment"]["Variables"]
+        assert set(variables) <= known
+        assert not set(variables) & secret
+        assert variables["PLEXUS_SECRET_ARN"] == {"Ref": next(iter(staging.of_type("AWS::SecretsManager::Secret")))}
+        assert {
+            "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL",
+            "PLEXUS_RESPONSE_WORKER_QUEUE_URL",
+            "PLEXUS_ACCOUNT_KEY",
+            "SCORECARD_CACHE_DIR",
+            "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME",
+            "PLEXUS_SCORING_MODE",
+        } <= set(variables)
+
+
+def test_traffic_moves_in_steps_and_back_on_an_alarm(production):
+    group = production.one("AWS::CodeDeploy::DeploymentGroup")
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+    assert set(group["AutoRollbackConfiguration"]["Events"]) == {
+        "DEPLOYMENT_FAILURE",
+        "DEPLOYMENT_STOP_ON_ALARM",
+        "DEPLOYMENT_STOP_ON_REQUEST",
+    }
+    (alarm,) = group["AlarmConfiguration"]["Alarms"]
+    assert "ErrorRate" in production["Resources"][alarm["Name"]["Ref"]]["Properties"]["AlarmName"]
+    policies = [r for r in production.of_type("AWS::Lambda::Alias").values() if "UpdatePolicy" in r]
+    assert len(policies) == 1
+
+
+def test_the_sweeper_runs_every_five_minutes(staging):
+    schedule = staging.one("AWS::Scheduler::Schedule")
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule["State"] == "ENABLED"
+    alias = staging["Resources"][schedule["Target"]["Arn"]["Ref"]]
+    assert "Sweeper" in alias["Properties"]["FunctionName"]["Ref"]
+
+
+def test_logs_are_encrypted_and_forgotten(staging):
+    (key,) = staging.of_type("AWS::KMS::Key").items()
+    assert key[1]["Properties"]["EnableKeyRotation"] is True
+    for group in staging.of_type("AWS::Logs::LogGroup").values():
+        assert group["Properties"]["RetentionInDays"] == 14
+        assert group["Properties"]["KmsKeyId"] == {"Fn::GetAtt": [key[0], "Arn"]}
+    groups = {g["Properties"]["LogGroupName"] for g in staging.of_type("AWS::Logs::LogGroup").values()}
+    functions = {f["Properties"]["FunctionName"] for f in staging.of_type("AWS::Lambda::Function").values()}
+    assert groups == {f"/aws/lambda/{name}" for name in functions}
+
+
+# --- Who may do what ---
+
+
+def actions(statement):
+    found = statement["Action"]
+    return [found] if isinstance(found, str) else found
+
+
+@pytest.mark.parametrize("name", ["staging", "full"])
+def test_no_policy_is_broad(name, request):
+    template = request.getfixturevalue(name)
+    free = set()
+    for statement in template.statements():
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in actions(statement) if "*" in action]
+        resources = statement["Resource"]
+        if "*" in (resources if isinstance(resources, list) else [resources]):
+            free.update(actions(statement))
+    # These three take no resource; everything else names one.
+    assert free <= {
+        "ecr:GetAuthorizationToken",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    }
+    managed = [
+        json.dumps(arn)
+        for role in template.of_type("AWS::IAM::Role").values()
+        for arn in role["Properties"].get("ManagedPolicyArns", [])
+    ]
+    assert "FullAccess" not in json.dumps(template)
+    assert all("AWSCodeDeployRoleForLambdaLimited" in arn for arn in managed)
+
+
+def allowed(template, logical_part):
+    (policy,) = [
+        r["Properties"]["PolicyDocument"]["Statement"]
+        for name, r in template.of_type("AWS::IAM::Policy").items()
+        if name.startswith(logical_part)
+    ]
+    return {action for statement in policy for action in actions(statement)}
+
+
+def test_the_sweeper_cannot_take_messages_or_touch_attachments(staging):
+    may = allowed(staging, "Sweeper")
+    assert "sqs:SendMessage" in may
+    assert not {"sqs:ReceiveMessage", "sqs:DeleteMessage", "s3:GetObject", "s3:PutObject"} & may
+
+
+def test_no_one_deletes_rows_or_objects(staging):
+    everything = {action for statement in staging.statements() for action in actions(statement)}
+    assert not {"dynamodb:DeleteItem", "dynamodb:Scan", "s3:DeleteObject"} & everything
+
+
+# --- Alarms ---
+
+
+def test_alarms_on_what_loses_delays_or_costs(staging):
+    alarms = {
+        a["Properties"]["AlarmName"].removeprefix("plexus-scoring-staging-"): a["Properties"]
+        for a in staging.of_type("AWS::CloudWatch::Alarm").values()
+    }
+    assert set(alarms) == {
+        "RequestDeadLetters",
+        "ResponseDeadLetters",
+        "OldestMessage",
+        "ErrorRate",
+        "SweeperErrors",
+        "Throttles",
+        "DurationNearTimeout",
+        "CostPerHour",
+    }
+    for alarm in alarms.values():
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        assert alarm["TreatMissingData"] == "notBreaching"
+    assert alarms["RequestDeadLetters"]["Threshold"] == 0
+    assert alarms["DurationNearTimeout"]["Threshold"] == 0.9 * 300_000
+    assert alarms["DurationNearTimeout"]["ExtendedStatistic"] == "p99"
+    assert alarms["CostPerHour"]["Period"] == 3600
+
+
+def test_alarms_call_someone(full):
+    for alarm in full.of_type("AWS::CloudWatch::Alarm").values():
+        if "AlarmActions" in alarm["Properties"]:
+            assert alarm["Properties"]["AlarmActions"]
+    called = [a for a in full.of_type("AWS::CloudWatch::Alarm").values() if "OKActions" in a["Properties"]]
+    assert len(called) == 8
+
+
+def test_dashboards_and_alarms_use_the_services_metric_names(staging):
+    from plexus_scoring.telemetry import emf, names
+
+    known = {value for key, value in vars(names).items() if key.isupper()}
+    used = set()
+
+    def collect(value):
+        if isinstance(value, str):
+            used.update(word.strip('\\"') for word in value.replace(",", " ").split() if "plexus_scoring_" in word)
+        elif isinstance(value, dict):
+            any(map(collect, value.values()))
+        elif isinstance(value, list):
+            any(map(collect, value))
+
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"):
+        collect([r["Properties"] for r in staging.of_type(kind).values()])
+    found = {name for text in used for name in known if name in text}
+    assert {"plexus_scoring_jobs_total", "plexus_scoring_llm_cost_usd_total"} <= found
+    unknown = [text for text in used if not any(name in text for name in known)]
+    assert unknown == []
+    assert emf  # the sink exists; its dimension's name is checked where it writes
+
+
+# --- Optional parts ---
+
+
+def test_tasks_run_without_root_on_a_read_only_file_system(full):
+    for task in full.of_type("AWS::ECS::TaskDefinition").values():
+        (container,) = task["Properties"]["ContainerDefinitions"]
+        assert container["User"] == "1001"
+        assert container["ReadonlyRootFilesystem"] is True
+        assert container["StopTimeout"] >= 110
+        assert container["Image"]["Fn::Join"][1][-2].endswith("@")
+
+
+def test_the_worker_scales_with_the_queue(full):
+    (policy, *_) = [
+        p["Properties"]
+        for p in full.of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values()
+        if p["Properties"]["PolicyType"] == "StepScaling"
+    ]
+    assert policy["StepScalingPolicyConfiguration"]["AdjustmentType"] == "ChangeInCapacity"
+    depth = [
+        a["Properties"]
+        for a in full.of_type("AWS::CloudWatch::Alarm").values()
+        if a["Properties"].get("MetricName") == "ApproximateNumberOfMessagesVisible"
+        and "AlarmName" not in a["Properties"]
+    ]
+    assert {alarm["Threshold"] for alarm in depth} == {0, 1}
+
+
+def test_the_api_is_https_only(full):
+    listener = full.one("AWS::ElasticLoadBalancingV2::Listener")
+    assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
+    assert full.one("AWS::ElasticLoadBalancingV2::TargetGroup")["HealthCheckPath"] == "/readyz"
+    assert full.one("AWS::ElasticLoadBalancingV2::LoadBalancer")["Scheme"] == "internal"

@@ -1,0 +1,182 @@
+"""What each push goes through before it is deployed, and what the pipelines may do."""
+
+import json
+
+import pytest
+
+STAGES = {"staging": "staging", "production": "main"}
+
+
+def pipeline(assembly, stage):
+    return assembly[f"plexus-scoring-{stage}-pipeline"].one("AWS::CodePipeline::Pipeline")
+
+
+def action_names(definition, stage):
+    (found,) = [part for part in definition["Stages"] if part["Name"] == stage]
+    return [action["Name"] for action in sorted(found["Actions"], key=lambda a: a["RunOrder"])]
+
+
+def build_commands(template):
+    """Return project → its commands."""
+    commands = {}
+    for name, project in template.of_type("AWS::CodeBuild::Project").items():
+        text = json.dumps(project["Properties"]["Source"]["BuildSpec"])
+        commands[name] = text
+    return commands
+
+
+def test_both_pipelines_and_both_stages_are_synthesised_without_aws(assembly):
+    assert {
+        "plexus-scoring-staging",
+        "plexus-scoring-production",
+        "plexus-scoring-staging-pipeline",
+        "plexus-scoring-production-pipeline",
+        "plexus-scoring-repositories",
+        "plexus-scoring-github",
+    } <= set(assembly.templates)
+
+
+@pytest.mark.parametrize(("stage", "branch"), STAGES.items())
+def test_a_push_to_the_branch_starts_the_pipeline(assembly, stage, branch):
+    definition = pipeline(assembly, stage)
+    source = definition["Stages"][0]["Actions"][0]
+    assert source["ActionTypeId"]["Provider"] == "CodeStarSourceConnection"
+    assert source["Configuration"]["BranchName"] == branch
+    assert source["Configuration"]["ConnectionArn"].startswith("arn:aws:codeconnections:")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_pushes_wait_for_each_other(assembly, stage):
+    definition = pipeline(assembly, stage)
+    assert (definition["PipelineType"], definition["ExecutionMode"]) == ("V2", "QUEUED")
+
+
+def test_checks_come_before_images_and_images_before_the_deployment(assembly):
+    assert [part["Name"] for part in pipeline(assembly, "staging")["Stages"]] == [
+        "Source",
+        "Build",
+        "UpdatePipeline",
+        "Deploy",
+    ]
+    assert action_names(pipeline(assembly, "staging"), "Deploy") == [
+        "Checks",
+        "BaseImage",
+        "Images",
+        "plexus-scoring-staging.Prepare",
+        "plexus-scoring-staging.Deploy",
+        "SmokeTest",
+    ]
+
+
+def test_a_person_releases_production(assembly):
+    names = action_names(pipeline(assembly, "production"), "Deploy")
+    assert names.index("Images") < names.index("Release") < names.index("plexus-scoring-production.Prepare")
+
+
+def test_no_two_steps_run_at_once(assembly):
+    for stage in STAGES:
+        for part in pipeline(assembly, stage)["Stages"]:
+            orders = [action["RunOrder"] for action in part["Actions"]]
+            assert len(set(orders)) == len(orders)
+
+
+def test_checks_are_the_projects_own(assembly):
+    commands = build_commands(assembly["plexus-scoring-staging-pipeline"])
+    (checks,) = [text for name, text in commands.items() if "Checks" in name]
+    assert ".ci/run" in checks
+
+
+def test_only_image_builds_are_privileged(assembly):
+    template = assembly["plexus-scoring-production-pipeline"]
+    privileged = [
+        name
+        for name, project in template.of_type("AWS::CodeBuild::Project").items()
+        if project["Properties"]["Environment"]["PrivilegedMode"]
+    ]
+    assert sorted("BaseImage" in name or "Images" in name for name in privileged) == [True, True]
+
+
+def test_nothing_is_deployed_by_a_moving_tag(assembly):
+    for stage in STAGES:
+        template = assembly[f"plexus-scoring-{stage}-pipeline"]
+        assert ":latest" not in json.dumps(build_commands(template))
+
+
+def test_the_deployed_template_is_the_stages_own(assembly):
+    nested = {
+        path.parent.name: json.loads(path.read_text())
+        for path in assembly.folder.glob("assembly-*pipeline-Deploy/*.template.json")
+    }
+    assert set(nested) == {
+        "assembly-plexus-scoring-staging-pipeline-Deploy",
+        "assembly-plexus-scoring-production-pipeline-Deploy",
+    }
+    direct = assembly["plexus-scoring-staging"]
+    piped = nested["assembly-plexus-scoring-staging-pipeline-Deploy"]
+    assert sorted(r["Type"] for r in piped["Resources"].values()) == sorted(
+        r["Type"] for r in direct["Resources"].values()
+    )
+
+
+def statements_of(template, part):
+    for name, policy in template.of_type("AWS::IAM::Policy").items():
+        if part in name:
+            yield from policy["Properties"]["PolicyDocument"]["Statement"]
+
+
+def test_only_image_steps_push_and_only_to_their_repositories(assembly):
+    template = assembly["plexus-scoring-staging-pipeline"]
+    pushing = [
+        statement for statement in template.statements() if "ecr:PutImage" in statement["Action"]
+    ]
+    named = {json.dumps(s["Resource"]).partition("repository/")[2] for s in pushing}
+    assert len(pushing) == 2
+    assert all(name for name in named)
+    assert not list(filter(lambda s: "ecr:PutImage" in s["Action"], statements_of(template, "Checks")))
+
+
+# --- Repositories ---
+
+
+def test_repositories_scan_and_never_move_a_deployed_tag(assembly):
+    template = assembly["plexus-scoring-repositories"]
+    repositories = {
+        r["Properties"]["RepositoryName"]: r["Properties"]
+        for r in template.of_type("AWS::ECR::Repository").values()
+    }
+    assert set(repositories) == {
+        "plexus/lambda-base",
+        "plexus/lambda-score-processing",
+        "plexus/lambda-sweeper",
+        "plexus/scoring-worker",
+    }
+    for repository in repositories.values():
+        assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert repository["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+        (exclusion,) = repository["ImageTagMutabilityExclusionFilters"]
+        assert exclusion["ImageTagMutabilityExclusionFilterValue"] == "cache*"
+        assert "countNumber" in repository["LifecyclePolicy"]["LifecyclePolicyText"]
+
+
+# --- GitHub Actions ---
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_the_stages_environment_can_assume_its_role(assembly, stage):
+    template = assembly["plexus-scoring-github"]
+    role = template.one("AWS::IAM::Role", RoleName=f"plexus-scoring-{stage}-github")
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+    condition = trust["Condition"]["StringEquals"]
+    assert condition["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com"
+    assert condition["token.actions.githubusercontent.com:sub"].endswith(f":environment:{stage}")
+    assert "StringLike" not in trust["Condition"]
+
+
+def test_github_deploys_through_the_bootstraps_roles_only(assembly):
+    template = assembly["plexus-scoring-github"]
+    for statement in template.statements():
+        if statement["Action"] == "sts:AssumeRole":
+            assert "role/cdk-hnb659fds-" in json.dumps(statement["Resource"])
+        else:
+            assert "iam:" not in json.dumps(statement["Action"])
