@@ -196,6 +196,11 @@ class Settings:
         "PLEXUS_BREAKER_SECONDS", "How long it then waits before it tries again.", 15.0
     )
 
+    sqs_visibility_seconds: Annotated[float, msgspec.Meta(ge=1, le=43_200)] = _setting(
+        "PLEXUS_SQS_VISIBILITY_SECONDS",
+        "Visibility timeout that a worker sets and extends; a dead worker's messages come back after as long.",
+        60.0,
+    )
     rabbitmq_url: str | None = _setting(
         "PLEXUS_RABBITMQ_URL", "amqp or amqps URL of the broker (transport rabbitmq).", secret=True
     )
@@ -233,6 +238,11 @@ class Settings:
     )
     redis_response_queue: str = _setting(
         "PLEXUS_REDIS_RESPONSE_QUEUE", "BullMQ queue of responses.", "plexus-scoring-responses"
+    )
+    redis_lock_seconds: Positive = _setting(
+        "PLEXUS_REDIS_LOCK_SECONDS",
+        "How long a BullMQ job is a worker's unless extended; a dead worker is noticed after as long.",
+        30.0,
     )
     redis_prefix: str = _setting(
         "PLEXUS_REDIS_PREFIX",

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustChannel
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelInvalidStateError
 
 from plexus_scoring.model.errors import ErrorInfo, NotFound, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
@@ -104,7 +106,7 @@ class RabbitSource:
         deliveries: list[Delivery] = []
         while self._buffer and len(deliveries) < limit:
             message = self._buffer.popleft()
-            if not message.channel.is_closed:  # else the broker has taken it back
+            if _channel(message) is not None:
                 deliveries.append(_RabbitDelivery(self, message))
         return deliveries
 
@@ -143,8 +145,9 @@ class RabbitSource:
 
     def settle(self, message: AbstractIncomingMessage) -> None:
         """Acknowledge, together with what else is settled in this turn of the loop."""
-        if message.delivery_tag is not None:
-            self._acks.add(message.channel, message.delivery_tag)
+        channel = _channel(message)
+        if channel is not None and message.delivery_tag is not None:
+            self._acks.add(channel, message.delivery_tag)
 
     async def move(
         self,
@@ -173,10 +176,11 @@ class RabbitSource:
     async def requeue(self, message: AbstractIncomingMessage) -> None:
         """Have the broker take a message back that could not be moved; it counts as a delivery there."""
         await asyncio.sleep(REQUEUE_PAUSE_SECONDS)
-        if message.channel.is_closed or message.delivery_tag is None:
-            return  # the broker has it back already
-        self._acks.forget(message.channel, message.delivery_tag)
-        await message.channel.basic_nack(message.delivery_tag, requeue=True, wait=False)
+        channel = _channel(message)
+        if channel is None or message.delivery_tag is None:
+            return
+        self._acks.forget(channel, message.delivery_tag)
+        await channel.basic_nack(message.delivery_tag, requeue=True, wait=False)
 
     @property
     def topology(self) -> Topology:
@@ -273,6 +277,14 @@ def reason_headers(reason: ErrorInfo, source: str) -> dict[str, Any]:
         SOURCE_HEADER: source,
     }
     return headers | ({REASON_TYPE_HEADER: reason.type} if reason.type else {})
+
+
+def _channel(message: AbstractIncomingMessage) -> AbstractChannel | None:
+    """Return the channel that brought the message; None if it is closed and the broker has the message back."""
+    try:
+        return message.channel
+    except ChannelInvalidStateError:
+        return None
 
 
 def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:

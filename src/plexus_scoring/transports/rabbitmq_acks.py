@@ -47,7 +47,7 @@ class Acks:
         """Start with none."""
         self._tags: dict[AbstractChannel, _Tags] = {}
         self._scheduled = False
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[AbstractChannel, asyncio.Task[None]] = {}
 
     def add(self, channel: AbstractChannel, tag: int) -> None:
         """Acknowledge `tag` of `channel` soon."""
@@ -66,26 +66,32 @@ class Acks:
         self._tags.setdefault(channel, _Tags()).done.add(tag)
 
     def flush(self) -> None:
-        """Send what is pending."""
+        """Send what is pending. One task a channel: frames must not overtake each other.
+
+        An acknowledgement of a run that overtook a single one within it would make the single one a second
+        acknowledgement of the same message, for which the broker closes the channel.
+        """
         self._scheduled = False
         for channel, tags in self._tags.items():
-            if tags.pending:
-                task = asyncio.get_running_loop().create_task(_send(channel, *tags.take()))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+            if tags.pending and channel not in self._sending:
+                task = asyncio.get_running_loop().create_task(self._send(channel, tags))
+                self._sending[channel] = task
 
     async def drain(self) -> None:
         """Send what is pending and wait until it is on its way."""
         self.flush()
-        await asyncio.gather(*self._sending)
+        await asyncio.gather(*self._sending.values())
 
-
-async def _send(channel: AbstractChannel, end: int | None, single: list[int]) -> None:
-    try:
-        if end is not None:
-            await channel.basic_ack(end, multiple=True, wait=False)
-        for tag in single:
-            await channel.basic_ack(tag, wait=False)
-    except (AMQPError, OSError, RuntimeError) as error:
-        # Unacknowledged messages are delivered again, and the jobs' states answer them.
-        log.info("acknowledgements lost with their channel: %s", error)
+    async def _send(self, channel: AbstractChannel, tags: _Tags) -> None:
+        try:
+            while tags.pending:
+                end, single = tags.take()
+                if end is not None:
+                    await channel.basic_ack(end, multiple=True, wait=False)
+                for tag in single:
+                    await channel.basic_ack(tag, wait=False)
+        except (AMQPError, OSError, RuntimeError) as error:
+            # Unacknowledged messages are delivered again, and the jobs' states answer them.
+            log.info("acknowledgements lost with their channel: %s", error)
+        finally:
+            del self._sending[channel]

@@ -158,7 +158,13 @@ def _redis(settings: Settings) -> Transport:
     queue, prefix = settings.redis_request_queue, settings.redis_prefix
     return Transport(
         system="redis",
-        source=RedisSource(client, queue, prefix=prefix, max_stalled=settings.max_deliveries),
+        source=RedisSource(
+            client,
+            queue,
+            prefix=prefix,
+            max_stalled=settings.max_deliveries,
+            lock_seconds=settings.redis_lock_seconds,
+        ),
         responder=RedisResponder(
             client, settings.redis_response_queue, request_queue=queue, prefix=prefix
         ),
@@ -195,7 +201,12 @@ def _sqs(settings: Settings) -> Transport:
 
     return Transport(
         system="aws_sqs",
-        source=SqsSource(aws, url, dead_letter_queue_url=dead_url),
+        source=SqsSource(
+            aws,
+            url,
+            dead_letter_queue_url=dead_url,
+            visibility_seconds=settings.sqs_visibility_seconds,
+        ),
         responder=None,  # the application's own: PLEXUS_RESPONSE_WORKER_QUEUE_URL
         admin=SqsAdmin(aws, url, dead_letter_queue_url=dead_url),
         concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
