@@ -271,8 +271,8 @@ def _store(
     if store == "sql":
         from plexus_scoring.stores.sql import connect as connect_sql  # noqa: PLC0415
 
-        stores = connect_sql(settings.database_url, clock=clock)
-        return stores.jobs, stores.catalog, stores.checkpoints
+        tables = connect_sql(settings.database_url, clock=clock)
+        return tables.jobs, tables.catalog, tables.checkpoints
     raise ConfigurationError(f"PLEXUS_STORE={store} is not part of this release")
 
 
