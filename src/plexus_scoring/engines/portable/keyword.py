@@ -5,7 +5,7 @@ from __future__ import annotations
 from plexus_scoring.engines.portable.base import ScoreInput, ScoreRun, ScoreSource
 from plexus_scoring.engines.portable.language.common import read
 from plexus_scoring.engines.portable.language.scores import Keyword, KeywordClassifier
-from plexus_scoring.engines.portable.regexes import Pattern, compile_pattern
+from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
 from plexus_scoring.model.result import ScoreOutcome
 
 
@@ -15,21 +15,26 @@ class KeywordScore:
     def __init__(self, source: ScoreSource) -> None:
         """Compile the keywords. Raises ScorecardError for a regex that does not compile."""
         self.configuration = read(KeywordClassifier, source.entry, source)
-        self.words: list[tuple[str, Pattern | None]] = []
+        self.words: list[tuple[str, bool]] = []
         for number, keyword in enumerate(self.configuration.keywords):
             if isinstance(keyword, Keyword):
                 pattern = compile_pattern(keyword.regex, source, "keywords", number, "regex")
-                self.words.append((keyword.regex, pattern))
+                self.words.append((pattern, True))
             else:
-                self.words.append((keyword, None))
+                self.words.append((keyword, False))
 
     async def score(self, given: ScoreInput, run: ScoreRun) -> ScoreOutcome:  # noqa: ARG002 - asks no model
         """Look for the keywords, in their order; the first found decides."""
         folded = given.text.casefold()
-        for shown, pattern in self.words:
-            if (await pattern.found(given.text)) if pattern else (shown.casefold() in folded):
+        for word, is_pattern in self.words:
+            found = (
+                await search_apart(word, given.text, ignore_case=True)
+                if is_pattern
+                else word.casefold() in folded
+            )
+            if found:
                 return ScoreOutcome(
-                    value=self.configuration.match_value, explanation=f"The text has {shown!r}."
+                    value=self.configuration.match_value, explanation=f"The text has {word!r}."
                 )
         return ScoreOutcome(
             value=self.configuration.no_match_value,

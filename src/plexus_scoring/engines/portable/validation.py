@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language.scores import FieldValidation, Validation
+from plexus_scoring.engines.portable.regexes import compile_pattern, search
 from plexus_scoring.model.errors import ScoreFailed
 from plexus_scoring.model.result import ScoreOutcome
 
@@ -15,16 +14,7 @@ def check_patterns(validation: Validation, source: ScoreSource) -> None:
     for name in ("value", "explanation"):
         rules: FieldValidation | None = getattr(validation, name)
         for number, pattern in enumerate((rules.patterns if rules else None) or ()):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise source.error(
-                    f"the pattern {pattern!r} is no regular expression: {error}",
-                    "validation",
-                    name,
-                    "patterns",
-                    number,
-                ) from error
+            compile_pattern(pattern, source, "validation", name, "patterns", number)
 
 
 def validate(outcome: ScoreOutcome, validation: Validation | None) -> None:
@@ -45,6 +35,6 @@ def _problem(text: str, rules: FieldValidation) -> str | None:
         return f"has {len(text)} characters; the minimum is {rules.minimum_length}"
     if rules.maximum_length is not None and len(text) > rules.maximum_length:
         return f"has {len(text)} characters; the maximum is {rules.maximum_length}"
-    if rules.patterns and not any(re.search(pattern, text) for pattern in rules.patterns):
+    if rules.patterns and not any(search(pattern, text) for pattern in rules.patterns):
         return "matches no pattern"
     return None

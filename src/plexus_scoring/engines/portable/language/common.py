@@ -64,6 +64,4 @@ def describe(error: ValidationError, source: ScoreSource, *path: Any) -> Scoreca
 
 def is_branch(part: Any) -> bool:
     """Whether pydantic put the name of a union's branch into the path."""
-    return isinstance(part, str) and (
-        part[:1].isupper() or "[" in part or part in ("str", "tagged")
-    )
+    return isinstance(part, str) and (part[:1] == "<" or "[" in part or part in ("str", "Keyword"))

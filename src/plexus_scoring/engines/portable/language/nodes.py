@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from plexus_scoring.engines.portable.language.common import Language
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
@@ -151,18 +151,30 @@ class FuzzyTarget(Language):
     )
 
 
+def _kind_of_target(value: Any) -> str:
+    """Tell a group from a target, so that a mistake in one is told in its own words."""
+    names = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "<group>" if "items" in names or "operator" in names else "<target>"
+
+
+AnyTarget = Annotated[
+    Annotated["FuzzyTargetGroup", Tag("<group>")] | Annotated[FuzzyTarget, Tag("<target>")],
+    Discriminator(_kind_of_target),
+]
+
+
 class FuzzyTargetGroup(Language):
     """Targets, all or any of which must be found."""
 
     operator: Literal["and", "or"]
-    items: Annotated[list[FuzzyTargetGroup | FuzzyTarget], Field(min_length=1)]
+    items: Annotated[list[AnyTarget], Field(min_length=1)]
 
 
 class FuzzyMatchClassifierNode(Node):
     """Looks for targets in fields of the state; the best match is the classification."""
 
     data_paths: list[str]
-    targets: FuzzyTargetGroup | FuzzyTarget
+    targets: AnyTarget
     classification_mapping: dict[str, str] = Field(default_factory=dict)
     default_classification: str | None = None
 
@@ -170,4 +182,4 @@ class FuzzyMatchClassifierNode(Node):
 class FuzzyMatchExtractorNode(Node):
     """Looks for targets in the text."""
 
-    targets: FuzzyTargetGroup | FuzzyTarget
+    targets: AnyTarget

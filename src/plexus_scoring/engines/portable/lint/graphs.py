@@ -24,6 +24,13 @@ from plexus_scoring.model.errors import ScorecardError
 
 _GIVEN = frozenset((*BASE_FIELDS, "text", "metadata", "results", "chat_history"))
 _TEXT_ONLY = frozenset(("text",))
+# Classes whose prompts need every name: without it they fail, or (yes or no) never get an answer.
+_STRICT = (
+    language.YesOrNoClassifierNode,
+    language.NumericClassifierNode,
+    language.BeforeAfterSlicerNode,
+    language.ContextExtractorNode,
+)
 _MESSAGES = ("system_message", "user_message", "explanation_message")
 
 
@@ -73,7 +80,7 @@ def _read_node(
         findings.add(
             source,
             Rule.UNKNOWN_CLASS if named else Rule.MISSING_KEY,
-            error.bare_message,
+            f"{named!r} is no class of node" if named else error.bare_message,
             did_you_mean(str(named), NODE_CLASSES) if named else "add `class: …`",
             "graph",
             position,
@@ -249,7 +256,7 @@ def _lint_templates(
                 "graph",
                 position,
                 key,
-                severity=Severity.WARNING,
+                severity=Severity.ERROR if isinstance(node, _STRICT) else Severity.WARNING,
             )
 
 

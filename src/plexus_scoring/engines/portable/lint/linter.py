@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plexus_scoring.engines.portable import classes
@@ -86,30 +86,53 @@ def _lint_score(source: ScoreSource, findings: Findings) -> None:
     usable = check_keys(_MODELS[name], source.entry, source, findings) if name in _MODELS else True
     if name == classes.GRAPH and "graph" in source.entry:
         lint_graph(source, findings)
+    _lint_patterns(source, findings)
     if usable:
         _compile(source, findings)
 
 
+def _lint_patterns(source: ScoreSource, findings: Findings) -> None:
+    """Compile every regular expression: compiling the score stops at the first that is wrong."""
+    import regex  # noqa: PLC0415 - 25 ms that only patterns pay
+
+    for path, pattern in _patterns(source.entry):
+        try:
+            regex.compile(pattern)
+        except regex.error as error:
+            findings.add(
+                source,
+                Rule.REGEX,
+                f"{pattern!r} is no regular expression: {error}",
+                _FIXES[Rule.REGEX],
+                *path,
+            )
+
+
+def _patterns(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    keywords = entry.get("keywords")
+    for number, keyword in enumerate(keywords if isinstance(keywords, list) else ()):
+        pattern = keyword.get("regex") if isinstance(keyword, Mapping) else None
+        if isinstance(pattern, str):
+            yield ("keywords", number, "regex"), pattern
+    validation = entry.get("validation")
+    for name, rules in validation.items() if isinstance(validation, Mapping) else ():
+        patterns = rules.get("patterns") if isinstance(rules, Mapping) else None
+        for number, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            if isinstance(pattern, str):
+                yield ("validation", name, "patterns", number), pattern
+
+
 def _compile(source: ScoreSource, findings: Findings) -> None:
     """Compile, and report what only that shows, unless its line has an error already."""
-    from plexus_scoring.engines.portable.validation import check_patterns  # noqa: PLC0415 - lint only
-
     try:
-        validation = source.entry.get("validation")
-        if isinstance(validation, Mapping):
-            check_patterns(language.Validation.model_validate(validation), source)
         classes.compile_score(source, CompileOptions(trust_code=False))
     except ScorecardError as error:
         if error.line is None or not findings.has_error_at(error.line):
             _add_error(findings, error, _rule_of(error))
-    except ValueError:
-        return  # check_keys has reported it
 
 
 def _rule_of(error: ScorecardError) -> Rule:
     message = error.bare_message
-    if "regular expression" in message:
-        return Rule.REGEX
     if "template" in message:
         return Rule.TEMPLATE
     if " code: " in message:

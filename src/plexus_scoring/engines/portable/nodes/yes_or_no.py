@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from plexus_scoring.engines.models.base import ChatMessage
@@ -11,6 +12,9 @@ from plexus_scoring.engines.portable.language.nodes import YesOrNoClassifierNode
 from plexus_scoring.engines.portable.nodes.base import GraphNode
 from plexus_scoring.engines.portable.nodes.classifier import GAVE_UP, UNKNOWN
 from plexus_scoring.engines.portable.state import State
+from plexus_scoring.model.errors import BudgetExceeded, ScoreFailed
+
+log = logging.getLogger(__name__)
 
 
 class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
@@ -22,7 +26,14 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
         if self.node.maximum_retry_count < 1:  # upstream's loop then never asks
             self._set(state, UNKNOWN, GAVE_UP)
             return
-        messages = self.render({**fields, "retry_feedback": ""}, "raise")
+        try:
+            messages = self.render({**fields, "retry_feedback": ""}, "raise")
+        except BudgetExceeded:
+            raise
+        except ScoreFailed as error:  # upstream goes on with "unknown", and says why
+            log.warning("%s", error.message)
+            self._set(state, UNKNOWN, f"Error: {error.message}")
+            return
         reply = await self.ask(run, messages)
         word = yes_or_no(reply.text, from_start=bool(self.node.parse_from_start))
         explanation = reply.text

@@ -1,0 +1,428 @@
+"""The engine on whole scorecards, with a scripted model in place of a server."""
+
+import asyncio
+import time
+
+import pytest
+
+from plexus_scoring.engines.mock import MockEngine
+from plexus_scoring.engines.models.base import ChatReply, TokenLogprob
+from plexus_scoring.engines.portable.engine import PortableEngine
+from plexus_scoring.engines.portable.ledger import Budget
+from plexus_scoring.model.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    DependencyUnmet,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    ScorecardError,
+    ScoreDisabled,
+    ScoreFailed,
+)
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.scorecard_yaml import load_scorecard
+from plexus_scoring.ports import ScoreContext, ScoringEngine
+from tests.support.portable import ScriptedModel, score, scorecard_of
+
+
+def classifier(name="ask", classes=("Yes", "No"), **keys):
+    return {
+        "name": name,
+        "class": "Classifier",
+        "valid_classes": list(classes),
+        "system_message": "Judge.",
+        "user_message": f"{name}: {{{{text}}}}",
+        **keys,
+    }
+
+
+def graph(name, *nodes, **keys):
+    keys.setdefault("output", {"value": "classification", "explanation": "explanation"})
+    return {"name": name, "graph": list(nodes), **keys}
+
+
+def keyword(name, word="hello", **keys):
+    return {"name": name, "class": "KeywordClassifier", "keywords": [word], **keys}
+
+
+async def test_an_unknown_after_the_last_retry_is_the_value_and_is_undetermined():
+    model = ScriptedModel(["perhaps"])
+    outcome = await score(scorecard_of(graph("Q", classifier(maximum_retry_count=2))), model=model)
+    assert (outcome.value, outcome.undetermined) == ("unknown", True)
+    assert len(model.requests) == 3
+    assert "This is attempt 2 of 2" in model.prompts[-1]
+
+
+async def test_an_answer_that_is_unknown_is_determined():
+    text = scorecard_of(graph("Q", classifier(classes=["known", "unknown"])))
+    outcome = await score(text, model=ScriptedModel(["unknown"]))
+    assert (outcome.value, outcome.undetermined) == ("unknown", False)
+
+
+async def test_a_number_out_of_range_is_no_and_undetermined():
+    node = {
+        "name": "n",
+        "class": "NumericClassifier",
+        "user_message": "{{text}}",
+        "numeric_min": 0,
+        "numeric_max": 5,
+    }
+    outcome = await score(
+        scorecard_of({"name": "N", "graph": [node]}), model=ScriptedModel(["It is 7."])
+    )
+    assert (outcome.value, outcome.undetermined) == ("No", True)
+    assert outcome.explanation == "Number 7 is outside the valid range [0, 5]."
+
+
+async def test_a_second_node_starts_with_its_own_retries():
+    model = ScriptedModel(["eh", "Yes", "eh", "No"])
+    text = scorecard_of(
+        graph("Q", classifier("a", maximum_retry_count=1), classifier("b", maximum_retry_count=1))
+    )
+    assert (await score(text, model=model)).value == "No"
+    assert [len(request.messages) for request in model.requests] == [2, 4, 2, 4]
+
+
+async def test_code_may_return_a_boolean():
+    code = "def score(p, i):\n    return Score.Result(parameters=p, value=True, metadata={})\n"
+    node = {"name": "n", "class": "LogicalClassifier", "code": code}
+    assert (await score(scorecard_of(graph("Q", node)))).value == "True"
+
+
+async def test_fields_that_a_logical_node_sets_reach_the_next_prompt():
+    model = ScriptedModel(["Yes"])
+    node = {
+        "name": "n",
+        "class": "LogicalNode",
+        "code": "def execute(context):\n    return {'campaign': 'Autumn'}\n",
+    }
+    ask = classifier(user_message="{{campaign}}?")
+    await score(scorecard_of(graph("Q", node, ask)), model=model)
+    assert model.prompts == ["Autumn?"]
+
+
+async def test_a_classifier_takes_an_input_alias():
+    model = ScriptedModel(["Yes"])
+    quote = {
+        "name": "quote",
+        "class": "Extractor",
+        "user_message": "{{text}}",
+        "trust_model_output": True,
+    }
+    ask = classifier(input={"passage": "extracted_text"}, user_message="In {{passage}}?")
+    await score(scorecard_of(graph("Q", quote, ask)), model=model)
+    assert model.prompts[-1] == "In Yes?"
+
+
+async def test_classes_of_symbols_do_not_hang():
+    text = scorecard_of(graph("Q", classifier(classes=["+", "-"])))
+    assert (await score(text, model=ScriptedModel(["I would say + here"]))).value == "+"
+
+
+async def test_a_graph_that_goes_in_a_circle_ends_with_a_clear_error():
+    node = {
+        "name": "n",
+        "class": "FuzzyMatchClassifier",
+        "data_paths": ["text"],
+        "targets": {"target": "x", "threshold": 100},
+        "edge": {"node": "n", "output": {"seen": "classification"}},
+    }
+    last = classifier("last")
+    with pytest.raises(BudgetExceeded, match="go in a circle"):
+        await score(scorecard_of(graph("Q", node, last)))
+
+
+async def test_validation_is_enforced():
+    text = scorecard_of(
+        graph("Q", classifier(), validation={"value": {"valid_classes": ["No", "NA"]}})
+    )
+    with pytest.raises(ScoreFailed, match="the value is none of No, NA"):
+        await score(text, model=ScriptedModel(["Yes"]))
+
+
+async def test_the_final_explanation_may_be_validated_by_pattern():
+    rules = {"explanation": {"patterns": ["^[A-Z]"], "maximum_length": 10}}
+    text = scorecard_of(graph("Q", classifier(), validation=rules))
+    assert (await score(text, model=ScriptedModel(["Yes"]))).value == "Yes"
+    with pytest.raises(ScoreFailed, match="matches no pattern"):
+        await score(text, model=ScriptedModel(["yes"]))
+
+
+async def test_a_model_that_cannot_answer_now_ends_the_job_for_a_retry():
+    text = scorecard_of(graph("A", classifier()), keyword("B", depends_on=["A"]))
+    with pytest.raises(EngineUnavailable):
+        await score(text, model=ScriptedModel([EngineUnavailable("busy", retry_after=3)]))
+
+
+async def test_a_dependency_that_failed_is_error_to_its_dependents():
+    text = scorecard_of(graph("A", classifier()), keyword("B", depends_on={"A": "ERROR"}))
+    outcome = await score(text, model=ScriptedModel([ScoreFailed("refused")]))
+    assert outcome.value == "True"
+
+
+async def test_unmet_disabled_unknown_and_missing():
+    text = scorecard_of(
+        keyword("A", disabled=True),
+        keyword("B", depends_on={"A": {"operator": "in", "value": ["True"]}}),
+        keyword("C", depends_on=["a"]),
+        keyword("D", depends_on=["Nobody"]),
+    )
+    with pytest.raises(ScoreDisabled):
+        await score(text, "A")
+    with pytest.raises(DependencyUnmet, match="'A' is 'DISABLED'"):
+        await score(text, "B")
+    assert (await score(text, "C")).value == "True"
+    with pytest.raises(ScorecardError, match=r"card.yaml:\d+:\d+: .*'Nobody'"):
+        await score(text, "D")
+    with pytest.raises(NotFound, match="it has A, B, C, D"):
+        await score(text, "E")
+
+
+async def test_a_cycle_is_refused():
+    text = scorecard_of(keyword("A", depends_on=["B"]), keyword("B", depends_on=["A"]))
+    with pytest.raises(ScorecardError, match=r"A → B → A|B → A → B"):
+        await score(text)
+
+
+async def test_a_score_that_fails_to_compile_does_not_trouble_its_neighbours():
+    text = scorecard_of({"name": "Bad", "class": "Nonsense"}, keyword("Good"))
+    assert (await score(text, "Good")).value == "True"
+    with pytest.raises(ScorecardError, match=r"card.yaml:4:3: .*Nonsense"):
+        await score(text, "Bad")
+
+
+async def test_tactus_names_the_engine_that_runs_it():
+    text = scorecard_of({"name": "Lua", "class": "TactusScore", "code": "x"}, keyword("K"))
+    with pytest.raises(ScorecardError, match="PLEXUS_SCORING_ENGINE=plexus"):
+        await score(text, "Lua")
+    engine = PortableEngine(ScriptedModel())
+    card = load_scorecard(text)
+    assert engine.supports(card, "Lua") == ["TactusScore"]
+    assert engine.supports(card, "K") == []
+
+
+async def test_independent_scores_run_at_the_same_time_and_once():
+    running = 0
+    most = 0
+
+    class Slow(ScriptedModel):
+        async def chat(self, request, *, deadline=None):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            running -= 1
+            return await super().chat(request, deadline=deadline)
+
+    model = Slow(["Yes"])
+    names = ["A", "B", "C"]
+    text = scorecard_of(
+        graph("Root", classifier("root")),
+        *(graph(name, classifier(name.lower()), depends_on=["Root"]) for name in names),
+        graph("End", classifier("end"), depends_on=[*names, "Root"]),
+    )
+    outcome = await score(text, model=model)
+    assert outcome.value == "Yes"
+    assert len(model.requests) == 5
+    assert most == 3
+    assert outcome.cost.llm_calls == 1
+    assert outcome.dependencies_cost.llm_calls == 4
+
+
+async def test_budgets_end_a_job():
+    text = scorecard_of(graph("A", classifier("a")), graph("B", classifier("b"), depends_on=["A"]))
+    for budget, word in (
+        (Budget(calls=1), "1 model calls"),
+        (Budget(tokens=5), "5 tokens"),
+        (Budget(usd=1e-9), "USD"),
+    ):
+        engine = PortableEngine(ScriptedModel(["Yes"]), budget=budget)
+        with pytest.raises(BudgetExceeded, match=word):
+            await score(text, engine=engine)
+
+
+async def test_a_model_that_never_answers_ends_at_the_deadline():
+    class Never(ScriptedModel):
+        async def chat(self, request, *, deadline=None):
+            await asyncio.Event().wait()
+
+    text = scorecard_of(graph("A", classifier()))
+    with pytest.raises(DeadlineExceeded):
+        await score(text, model=Never(), deadline=time.time() + 0.01)
+    engine = PortableEngine(Never(), budget=Budget(seconds=0.01))
+    with pytest.raises(BudgetExceeded, match=r"0.01 s"):
+        await score(text, engine=engine)
+
+
+class Kept:
+    """Checkpoints in memory."""
+
+    def __init__(self):
+        self.values = {}
+
+    async def load(self, job_id):
+        return dict(self.values)
+
+    async def save(self, job_id, name, value):
+        self.values[name] = value
+
+
+async def test_a_retried_job_does_not_pay_again():
+    text = scorecard_of(graph("A", classifier("a")), graph("B", classifier("b"), depends_on=["A"]))
+    kept = Kept()
+    first = ScriptedModel(["Yes", EngineUnavailable("busy")])
+    with pytest.raises(EngineUnavailable):
+        await score(text, model=first, job_id="job", checkpoints=kept)
+    second = ScriptedModel(["No"])
+    outcome = await score(text, model=second, job_id="job", checkpoints=kept, attempt=2)
+    assert outcome.value == "No"
+    assert [request.messages[-1].content[:2] for request in second.requests] == ["b:"]
+    assert outcome.dependencies_cost.llm_calls == 1
+
+
+async def test_the_same_question_asked_twice_is_answered_twice():
+    kept = Kept()
+    text = scorecard_of(graph("A", classifier("a", maximum_retry_count=0), classifier("a2")))
+    model = ScriptedModel(["Yes"])
+    await score(text, model=model, job_id="job", checkpoints=kept)
+    assert len(kept.values) == 2
+
+
+async def test_broken_checkpoints_cost_money_but_not_the_job():
+    class Broken(Kept):
+        async def load(self, job_id):
+            raise OSError("gone")
+
+        async def save(self, job_id, name, value):
+            raise OSError("gone")
+
+    text = scorecard_of(graph("A", classifier()))
+    assert (await score(text, job_id="j", checkpoints=Broken())).value == "Yes"
+    junk = Kept()
+    await score(text, job_id="j", checkpoints=junk)
+    junk.values = dict.fromkeys(junk.values, b"junk")
+    assert (await score(text, job_id="j", checkpoints=junk)).value == "Yes"
+
+
+async def test_items_that_cannot_be_scored():
+    card = load_scorecard(scorecard_of(keyword("K")))
+    engine = PortableEngine(ScriptedModel())
+    with pytest.raises(InvalidRequest, match="no text"):
+        await engine.score(ScoreContext(item=Item(id="i"), scorecard=card, score="K"))
+    wrong = Item(id="i", text="x", metadata=["a list"])
+    with pytest.raises(InvalidRequest, match="metadata"):
+        await engine.score(ScoreContext(item=wrong, scorecard=card, score="K"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\0", "שלום hello", "\U0001f469‍\U0001f680 hello", "a" * 100_000]
+)
+async def test_odd_texts(text):
+    outcome = await score(scorecard_of(keyword("K")), item=text)
+    assert outcome.value == ("True" if "hello" in text else "False")
+
+
+async def test_scores_are_found_by_any_of_their_names():
+    text = scorecard_of(keyword("K", id=7, key="the-key", externalId=42))
+    for reference in ("K", "k", "7", "the-key", "42"):
+        assert (await score(text, reference)).value == "True"
+
+
+async def test_usd_are_those_of_every_model_that_was_asked():
+    node = {
+        "name": "q",
+        "class": "YesOrNoClassifier",
+        "user_message": "{{text}}",
+        "explanation_message": "Why {{classification}}?",
+        "explanation_model": {"model_provider": "ChatOpenAI", "model_name": "gpt-4o"},
+    }
+    model = ScriptedModel(["Yes", "Because."])
+    outcome = await score(scorecard_of(graph("Q", node)), model=model)
+    assert outcome.explanation == "Because."
+    assert [part.model for part in outcome.cost.components] == ["gpt-4o-mini", "gpt-4o"]
+    assert outcome.cost.total_cost == pytest.approx(
+        sum(part.usd for part in outcome.cost.components)
+    )
+    assert model.prompts[-1] == "Why yes?"
+
+
+async def test_a_regex_that_backtracks_for_ever_is_stopped(monkeypatch):
+    monkeypatch.setattr("plexus_scoring.engines.portable.regexes.MAX_SECONDS", 0.05)
+    text = scorecard_of(keyword("K", {"regex": r"(a|a)*b(a|aa)+$(x+x+)+y"}))
+    with pytest.raises(BudgetExceeded, match="simplify it"):
+        await score(text, item="a" * 60 + "b" + "a" * 60 + "x" * 80)
+
+
+async def test_composite_scores_follow_their_tree():
+    text = scorecard_of(
+        {
+            "name": "Refund",
+            "class": "CompositeScore",
+            "model_provider": "ChatOpenAI",
+            "model_name": "gpt-4o-mini",
+            "elements": [
+                {"name": "Asked", "class": "KeywordClassifier", "keywords": ["refund"]},
+                {"name": "Polite", "class": "LangGraphScore", **graph("Polite", classifier())},
+            ],
+            "decision_tree": {
+                "element": "Asked",
+                True: {
+                    "element": "Polite",
+                    "yes": "yes",
+                    "No": {"value": "No", "explanation": "Rude."},
+                },
+                "otherwise": "na",
+            },
+        }
+    )
+    asked = "I want a refund."
+    assert (await score(text, item=asked, model=ScriptedModel(["Yes"]))).value == "Yes"
+    rude = await score(text, item=asked, model=ScriptedModel(["No"]))
+    assert (rude.value, rude.explanation, rude.cost.llm_calls) == ("No", "Rude.", 1)
+    quiet = ScriptedModel()
+    assert (await score(text, item="Bye.", model=quiet)).value == "NA"
+    assert quiet.requests == []
+
+
+async def test_confidence_of_a_class():
+    tokens = (
+        TokenLogprob("I", -0.1, (("I", -0.1),)),
+        TokenLogprob(" Yes", -0.7, ((" Yes", -0.6931471805599453), ("yes", -1.3862943611198906))),
+    )
+    reply = ChatReply(text="I Yes", model="m", logprobs=tokens)
+    curve = {
+        "method": "isotonic_regression",
+        "raw_confidence": [0.0, 1.0],
+        "calibrated_confidence": [0.0, 0.5],
+    }
+    text = scorecard_of(graph("Q", classifier(confidence=True)))
+    assert (await score(text, model=ScriptedModel([reply]))).confidence == pytest.approx(0.75)
+    text = scorecard_of(graph("Q", classifier(confidence=True, confidence_calibration=curve)))
+    assert (await score(text, model=ScriptedModel([reply]))).confidence == pytest.approx(0.375)
+    model = ScriptedModel(["Yes"])
+    assert (await score(text, model=model)).confidence is None
+    assert model.requests[0].logprobs == 10
+
+
+async def test_mock_mode_is_deterministic_and_reads_nothing():
+    engine = MockEngine()
+    assert isinstance(engine, ScoringEngine)
+    card = load_scorecard(scorecard_of(keyword("K")))
+    values = set()
+    for number in range(20):
+        context = ScoreContext(item=Item(id="i", text=f"t{number}"), scorecard=card, score="none")
+        first, second = await engine.score(context), await engine.score(context)
+        assert first == second
+        assert first.trace is None
+        values.add(first.value)
+    assert values == {"Yes", "No"}
+
+
+async def test_closing_the_engine_closes_the_models():
+    model = ScriptedModel()
+    engine = PortableEngine(model)
+    assert isinstance(engine, ScoringEngine)
+    await engine.aclose()
+    assert model.closed
