@@ -146,7 +146,13 @@ def _meaning(request: ChatRequest, error: Exception, seconds: float) -> ScoringE
     if status is not None:
         headers = getattr(getattr(error, "response", None), "headers", None)
         return failures.of_status(request, status, message=str(error), headers=headers)
-    if isinstance(error, OSError) or "Connect" in type(error).__name__:
+    transport = type(error).__module__.partition(".")[0] in (
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "aiohttp",
+    )
+    if transport or isinstance(error, OSError) or "Connect" in type(error).__name__:
         return failures.unreachable(request, error)
     return None
 

@@ -69,7 +69,7 @@ def command_for(path: pathlib.Path, content: bytes) -> list[str]:
         line = content.split(b"\n", 1)[0][2:].decode("utf-8", "replace").split()
         # Another machine has its interpreters elsewhere: the name is what counts.
         names = [pathlib.PurePosixPath(part).name for part in line[:1]] + line[1:]
-        words = names[1:] if names[:1] == ["env"] else names
+        words = [name for name in names[1:] if name != "-S"] if names[:1] == ["env"] else names
         if words:
             return [*words, path.name]
     known = COMMANDS.get(path.suffix.lower())
