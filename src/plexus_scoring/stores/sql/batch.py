@@ -12,33 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, null, select, update
+from sqlalchemy import Connection
 
 from plexus_scoring.model.errors import ScoringError, StoreUnavailable
 from plexus_scoring.model.job import ScoringJob
-from plexus_scoring.stores.sql import rows, schema
+from plexus_scoring.stores.sql import bulk, rows
 from plexus_scoring.stores.sql.database import Database
-from plexus_scoring.stores.sql.upsert import insert_new
 
 MAX_BATCH = 200
-
-_LOCK = (
-    select(
-        *rows.STATE_COLUMNS,
-        case(
-            (schema.jobs.c.id.in_(bindparam("with_body", expanding=True)), schema.jobs.c.body),
-            else_=null(),
-        ).label("body"),
-    )
-    .where(schema.jobs.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(schema.jobs.c.id)
-    .with_for_update()
-)
-_UPDATE = (
-    update(schema.jobs)
-    .where(schema.jobs.c.id == bindparam("job_id"))
-    .values({name: bindparam(f"new_{name}") for name in rows.STATE})
-)
 
 
 @dataclass
@@ -150,10 +131,8 @@ _AGAIN = object()
 def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
     """Decide all operations on their locked rows, write what changed, return an answer or error for each."""
     ids = sorted({operation.job_id for operation in batch})
-    found = connection.execute(
-        _LOCK, {"ids": ids, "with_body": [each.job_id for each in batch if each.with_body]}
-    )
-    states = {row["id"]: rows.job_of(row) for row in found.mappings()}
+    found = bulk.lock(connection, ids, [each.job_id for each in batch if each.with_body])
+    states: dict[str, ScoringJob] = {row["id"]: rows.job_of(row) for row in found}
     bodies: dict[str, str] = {}
     changed: set[str] = set()
     results: list[dict[str, Any]] = []
@@ -172,36 +151,17 @@ def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
             bodies[operation.job_id] = change.body
         if change.result is not None:
             results.append(change.result)
-    lost = _insert(connection, states, bodies)
-    _update(connection, [states[job_id] for job_id in sorted(changed - bodies.keys())])
-    if results:
-        connection.execute(schema.results.insert(), results)
+    new = [rows.new_row(states[job_id], bodies[job_id]) for job_id in sorted(bodies)]
+    lost = bodies.keys() - bulk.insert_jobs(connection, new)
+    bulk.update_jobs(
+        connection,
+        [
+            {"id": job_id, **rows.state_of(states[job_id])}
+            for job_id in sorted(changed - bodies.keys())
+        ],
+    )
+    bulk.insert_results(connection, results)
     return [
         _AGAIN if operation.job_id in lost else answer
         for operation, answer in zip(batch, answers, strict=True)
     ]
-
-
-def _insert(
-    connection: Connection, states: dict[str, ScoringJob], bodies: dict[str, str]
-) -> set[str]:
-    """Insert new jobs and return the ids of those that another process inserted first."""
-    if not bodies:
-        return set()
-    new = [rows.new_row(states[job_id], bodies[job_id]) for job_id in sorted(bodies)]
-    statement = insert_new(connection, schema.jobs).returning(schema.jobs.c.id)
-    return bodies.keys() - set(connection.execute(statement, new).scalars())
-
-
-def _update(connection: Connection, jobs: list[ScoringJob]) -> None:
-    if jobs:
-        connection.execute(
-            _UPDATE,
-            [
-                {
-                    "job_id": job.id,
-                    **{f"new_{name}": value for name, value in rows.state_of(job).items()},
-                }
-                for job in jobs
-            ],
-        )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from plexus_scoring.model.errors import (
     ConfigurationError,
@@ -24,6 +24,8 @@ T = TypeVar("T")
 _ATTEMPTS = 3
 # PostgreSQL's "serialization failure" and "deadlock detected": the transaction did nothing, do it again.
 _AGAIN = {"40001", "40P01"}
+# PostgreSQL's "undefined table" and "undefined column".
+_UNDEFINED = {"42P01", "42703"}
 _SQLITE_BUSY_MS = 10_000
 _POSTGRESQL_CONNECT = {
     "connect_timeout": 5,
@@ -128,9 +130,9 @@ def translate(error: SQLAlchemyError, name: str) -> ScoringError:
 
 
 def _is_without_schema(error: SQLAlchemyError) -> bool:
-    text = str(getattr(error, "orig", ""))
-    return (isinstance(error, ProgrammingError) and "does not exist" in text) or (
-        "no such table" in text or "no such column" in text
+    orig = getattr(error, "orig", None)
+    return getattr(orig, "sqlstate", None) in _UNDEFINED or str(orig).startswith(
+        ("no such table", "no such column")
     )
 
 
