@@ -129,8 +129,7 @@ BAD_SCORECARDS = {
         "3:3",
     ),
     "cycle": (
-        "scores:\n- &a {name: A, class: KeywordClassifier, keywords: [a], depends_on: [B]}\n"
-        "- {<<: *a, name: B, depends_on: [A]}\n",
+        "scores:\n- {name: A, class: KeywordClassifier, keywords: [a], depends_on: [A]}\n",
         "2:",
     ),
     "tab": ("scores:\n\t- name: A\n", "2:"),
