@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from plexus_scoring.engines.portable import templates
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language import nodes as language
@@ -45,7 +47,7 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
         node = _read_node(entry, inherited, source, position, findings)
         if node is not None:
             nodes.append(node)
-    if len(nodes) < len(graph):
+    if not nodes or len(nodes) < len(graph):
         return  # the rules below need every node
     _lint_names(nodes, source, findings)
     _lint_routing(nodes, source, findings)
@@ -89,7 +91,10 @@ def _read_node(
         return None
     if not check_keys(model, entry, source, findings, "graph", position):
         return None
-    return model.model_validate({**inherited, **entry})
+    try:
+        return model.model_validate({**inherited, **entry})
+    except ValidationError:
+        return None  # what is wrong is the score's, and told there
 
 
 def _lint_names(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> None:

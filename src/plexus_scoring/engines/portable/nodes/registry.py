@@ -29,7 +29,7 @@ NODE_CLASSES = tuple(_CLASSES)
 
 def node_model(name: Any, source: ScoreSource, position: int) -> type[language.Node]:
     """Return the language's model of a class of node. Raises ScorecardError if there is no such class."""
-    if name in _CLASSES:
+    if isinstance(name, str) and name in _CLASSES:
         return _CLASSES[name][1]
     if name is None:
         raise source.error(f"node {position + 1} has no class", "graph", position)
