@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from plexus_scoring.engines.portable.language.common import Language
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
@@ -56,7 +57,7 @@ class MetricRange(Strict):
     @model_validator(mode="after")
     def _has_width(self) -> MetricRange:
         if self.good == self.bad:
-            raise ValueError("good and bad must differ")
+            raise PydanticCustomError("rubric", "good and bad must differ")
         return self
 
 
@@ -95,7 +96,7 @@ class RunTimeCriterion(BaseCriterion):
     @model_validator(mode="after")
     def _is_ordered(self) -> RunTimeCriterion:
         if self.good >= self.bad:
-            raise ValueError("good must be less than bad")
+            raise PydanticCustomError("rubric", "good must be less than bad")
         return self
 
 
@@ -123,9 +124,11 @@ class Rule(Strict):
     def _is_one_way(self) -> Rule:
         ways = [self.keywords, self.pattern, self.fuzzy, self.words]
         if sum(way is not None for way in ways) != 1:
-            raise ValueError("give exactly one of keywords, pattern, fuzzy and words")
+            raise PydanticCustomError(
+                "rubric", "give exactly one of keywords, pattern, fuzzy and words"
+            )
         if self.keywords is not None and not any(word.strip() for word in self.keywords):
-            raise ValueError("keywords must have a word in it")
+            raise PydanticCustomError("rubric", "keywords must have a word in it")
         return self
 
 
@@ -150,23 +153,23 @@ class SimilarityCriterion(BaseCriterion):
     @model_validator(mode="after")
     def _is_ordered(self) -> SimilarityCriterion:
         if self.good >= self.bad:
-            raise ValueError("good must be less than bad")
+            raise PydanticCustomError("rubric", "good must be less than bad")
         return self
 
 
 def _way(data: Any) -> str:
     way = data.get("by", "judge") if isinstance(data, Mapping) else getattr(data, "by", "judge")
-    # Upper case: pydantic puts the tag into an error's path, and `language.common` takes such parts out.
-    return str(way).upper()
+    # Pydantic puts the tag into an error's path, and `language.common` takes parts in angle brackets out.
+    return f"<{way}>"
 
 
 Criterion = Annotated[
-    Annotated[JudgeCriterion, Tag("JUDGE")]
-    | Annotated[MetricsCriterion, Tag("METRICS")]
-    | Annotated[TestsCriterion, Tag("TESTS")]
-    | Annotated[RunTimeCriterion, Tag("RUN_TIME")]
-    | Annotated[RulesCriterion, Tag("RULES")]
-    | Annotated[SimilarityCriterion, Tag("SIMILARITY")],
+    Annotated[JudgeCriterion, Tag("<judge>")]
+    | Annotated[MetricsCriterion, Tag("<metrics>")]
+    | Annotated[TestsCriterion, Tag("<tests>")]
+    | Annotated[RunTimeCriterion, Tag("<run_time>")]
+    | Annotated[RulesCriterion, Tag("<rules>")]
+    | Annotated[SimilarityCriterion, Tag("<similarity>")],
     Discriminator(
         _way,
         custom_error_type="criterion_by",
@@ -251,16 +254,22 @@ class RubricConfiguration(Score, ModelOptions):
     @classmethod
     def _are_scores(cls, thresholds: dict[str, float]) -> dict[str, float]:
         if any(not 0 <= least <= 100 for least in thresholds.values()):  # noqa: PLR2004
-            raise ValueError("thresholds are scores of 0 to 100")
+            raise PydanticCustomError("rubric", "thresholds are scores of 0 to 100")
         return thresholds
 
     @model_validator(mode="after")
     def _has_what_it_names(self) -> RubricConfiguration:
         ways = {criterion.by for criterion in self.criteria.values()}
         if ways & {"tests", "run_time"} and self.tests is None:
-            raise ValueError("a criterion is judged by tests or run_time, and there are no `tests`")
+            raise PydanticCustomError(
+                "rubric", "a criterion is judged by tests or run_time, and there are no `tests`"
+            )
         if "judge" in ways and not self.model_name:
-            raise ValueError("a criterion is judged by a model, and there is no `model_name`")
+            raise PydanticCustomError(
+                "rubric", "a criterion is judged by a model, and there is no `model_name`"
+            )
         if self.value == "threshold" and not self.thresholds:
-            raise ValueError("the value is to be a threshold's name, and there are no `thresholds`")
+            raise PydanticCustomError(
+                "rubric", "the value is to be a threshold's name, and there are no `thresholds`"
+            )
         return self

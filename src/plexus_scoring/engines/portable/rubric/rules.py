@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import regex
-
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.engines.portable.regexes import Pattern, compile_pattern
+from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
 from plexus_scoring.engines.portable.rubric.language import Rule, RulesCriterion, WordRange
 from plexus_scoring.engines.portable.rubric.outcome import CriterionResult
 
@@ -48,24 +47,27 @@ class RulesJudge:
 
 def _check(rule: Rule, source: ScoreSource, *path: Any) -> Check:
     if rule.pattern is not None:
-        return compile_pattern(rule.pattern, source, *path, "pattern").found
+        return _pattern(compile_pattern(rule.pattern, source, *path, "pattern"))
     if rule.keywords is not None:
-        return _keywords(rule, source, *path)
+        return _keywords(rule.keywords, rule.match)
     if rule.words is not None:
         return _words(rule.words)
     return _fuzzy(rule.fuzzy or "", rule.threshold)
 
 
-def _keywords(rule: Rule, source: ScoreSource, *path: Any) -> Check:
-    wanted = [word.strip() for word in rule.keywords or () if word.strip()]
-    patterns: list[Pattern] = [
-        compile_pattern(rf"(?<!\w){regex.escape(word)}(?!\w)", source, *path, "keywords")
-        for word in wanted
-    ]
+def _pattern(pattern: str) -> Check:
+    async def check(text: str) -> bool:
+        return await search_apart(pattern, text, ignore_case=True)
+
+    return check
+
+
+def _keywords(keywords: Sequence[str], match: str) -> Check:
+    patterns = [rf"(?<!\w){re.escape(word.strip())}(?!\w)" for word in keywords if word.strip()]
 
     async def check(text: str) -> bool:
-        found = [await pattern.found(text) for pattern in patterns]
-        return any(found) if rule.match == "any" else all(found)
+        found = [await search_apart(pattern, text, ignore_case=True) for pattern in patterns]
+        return any(found) if match == "any" else all(found)
 
     return check
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.engines.portable.regexes import Pattern, compile_pattern
+from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
 from plexus_scoring.engines.portable.rubric.code import CodeLanguage
 from plexus_scoring.engines.portable.rubric.language import RunTimeCriterion, TestCase, TestSuite
 from plexus_scoring.engines.portable.rubric.outcome import CriterionResult, on_scale
@@ -44,7 +44,7 @@ class Suite:
     def __init__(self, tests: TestSuite, source: ScoreSource) -> None:
         """Compile the patterns. Raises ScorecardError."""
         self._tests = tests
-        self._patterns: list[Pattern | None] = [
+        self._patterns: list[str | None] = [
             compile_pattern(case.expect_pattern, source, "tests", "cases", number, "expect_pattern")
             if case.expect_pattern is not None
             else None
@@ -109,7 +109,7 @@ class Suite:
             stderr=ended.stderr[-KEPT_OUTPUT:],
         )
 
-    async def _fault(self, case: TestCase, pattern: Pattern | None, ended: SandboxResult) -> str:
+    async def _fault(self, case: TestCase, pattern: str | None, ended: SandboxResult) -> str:
         """Return why a run does not pass, or nothing."""
         if ended.timed_out:
             return f"took more than {self._limits.seconds:g} s"
@@ -121,7 +121,7 @@ class Suite:
             return f"ended with {ended.exit_code} instead of {case.exit_code}{told}"
         if case.expect is not None and _normal(ended.stdout) != _normal(case.expect):
             return f"printed {shorten(ended.stdout, 60)!r} instead of {shorten(case.expect, 60)!r}"
-        if pattern is not None and not await pattern.found(ended.stdout):
+        if pattern is not None and not await search_apart(pattern, ended.stdout):
             return f"printed {shorten(ended.stdout, 60)!r}, which is not what is expected"
         return ""
 
