@@ -110,7 +110,9 @@ def docs(
     current = file.read_text(encoding="utf-8") if file.is_file() else ""
     if only_check:
         if current != page:
-            raise ConfigurationError(f"{file} is not current: run `make docs`")
+            raise ConfigurationError(
+                f"{file} is not current: run `plexus-scoring config docs {file}`"
+            )
     elif current != page:
         file.write_text(page, encoding="utf-8")
 

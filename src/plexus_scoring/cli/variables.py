@@ -58,6 +58,28 @@ _MODELS = (
         "Tokens a minute, of prompts and answers, to one provider.",
     ),
 )
+_PROVIDERS = (
+    _row("AZURE_OPENAI_ENDPOINT", "string", "", "Azure's address of the resource."),
+    _row("AZURE_OPENAI_API_KEY", "string", "", "Azure's key.", secret=True),
+    _row("AZURE_OPENAI_AD_TOKEN", "string", "", "Azure's token, in place of a key.", secret=True),
+    _row("AZURE_OPENAI_DEPLOYMENT", "string", "", "Azure's deployment. Default: the model's name."),
+    _row("OPENAI_API_VERSION", "string", "", "Version of Azure's API."),
+    _row("ANTHROPIC_API_KEY", "string", "", "Anthropic's key.", secret=True),
+    _row("ANTHROPIC_BASE_URL", "string", "https://api.anthropic.com", "Anthropic's address."),
+    _row("OLLAMA_BASE_URL", "string", "http://127.0.0.1:11434", "Address of Ollama."),
+    _row("AWS_REGION", "string", "", "Region of every AWS service, Bedrock among them."),
+)
+_SANDBOX = (
+    _row(
+        "PLEXUS_SANDBOX",
+        "`local` or `e2b`",
+        "",
+        "Where submitted code runs. Default: E2B where its key is set, else this machine.",
+    ),
+    _row("E2B_API_KEY", "string", "", "Key of E2B.", secret=True),
+    _row("TEMPLATE_ID", "string", "", "Template of the sandboxes at E2B."),
+    _row("E2B_DOMAIN", "string", "", "Address of an E2B of one's own."),
+)
 _LOCAL = (
     _row(
         "PLEXUS_LOCAL_MINISTACK_PYTHON",
@@ -73,6 +95,8 @@ def sections() -> tuple[Section, ...]:
     return (
         Section("Service", tuple(describe_settings())),
         Section("Language models", _MODELS),
+        Section("Model providers", _PROVIDERS),
+        Section("Sandbox", _SANDBOX),
         Section("Local deployment and demo", _LOCAL),
     )
 
@@ -85,7 +109,7 @@ def markdown(parts: Iterable[Section]) -> str:
         "Every environment variable. An empty one counts as not set; what is malformed or missing is named all at",
         "once when a process starts. `plexus-scoring config check` shows what a process would see.",
         "",
-        "<!-- Written by `make docs` from the code: edit the doc strings there. -->",
+        "<!-- Written by `plexus-scoring config docs docs/settings.md` from the code: edit the texts there. -->",
     ]
     for part in parts:
         lines += [
