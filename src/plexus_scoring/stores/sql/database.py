@@ -44,7 +44,7 @@ class Database:
     """One database. Blocking calls run in threads of our own: a few that write, a few that read.
 
     SQLAlchemy's synchronous engine in threads serves SQLite and PostgreSQL with the same code; measured against
-    asynchronous drivers it is as fast once calls share transactions (``docs/adr/0003-group-commit.md``).
+    asynchronous drivers it is as fast once calls share transactions (``docs/adr/0007-group-commit.md``).
     """
 
     def __init__(self, url: str, *, writers: int | None = None, readers: int = 4) -> None:
