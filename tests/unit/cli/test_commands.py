@@ -1,0 +1,291 @@
+import json
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import typer
+
+from plexus_scoring.cli.app import app
+from plexus_scoring.cli.command import load_settings
+from plexus_scoring.cli.exits import Exit, exit_of
+from plexus_scoring.cli.probes import model_endpoint
+from plexus_scoring.cli.variables import sections
+from plexus_scoring.model import errors
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def leaves(command, path=()):
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in children.items():
+        yield from leaves(child, (*path, name))
+
+
+COMMANDS = {" ".join(path): command for path, command in leaves(typer.main.get_command(app))}
+NOT_DATA = {
+    "worker",
+    "config docs",
+    "scorecards schema",
+    "dlq show",
+}  # they print documents, or nothing
+
+
+def test_every_command_has_help_and_is_documented():
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        assert re.search(rf"\b{name.split()[0]}\b", page), name
+
+
+def test_every_error_has_an_exit_code_of_the_page():
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.ScoringError)
+        and kind is not errors.ScoringError
+    ]
+    assert len(kinds) > 10
+    assert {exit_of(kind("x")) for kind in kinds} == {
+        Exit.PROBLEM,
+        Exit.BAD_INPUT,
+        Exit.SKIPPED,
+        Exit.FAILED,
+    }
+    for kind in kinds:
+        if kind.code not in {"lease_lost", "attempts_exhausted"}:  # no command ends with these
+            assert f"`{kind.code}`" in page, kind
+
+
+def test_the_settings_page_is_current(run):
+    outcome = run("config", "docs", DOCS / "settings.md", "--check")
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_stale_settings_page_is_found_and_mended(run, tmp_path):
+    page = tmp_path / "settings.md"
+    page.write_text("# Settings\n")
+    assert run("config", "docs", page, "--check").code == 1
+    assert page.read_text() == "# Settings\n"
+    assert run("config", "docs", page).code == 0
+    assert run("config", "docs", page, "--check").code == 0
+    assert run("config", "docs").out == page.read_text()
+
+
+def test_config_check_masks_secrets_and_names_sources(run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("PLEXUS_DATABASE_URL", "postgresql://u:very-secret@h/d")
+    monkeypatch.setenv("PLEXUS_MAX_ATTEMPTS", "9")
+    outcome = run("config", "check", "--format", "json")
+    assert outcome.code == 0
+    assert "very-secret" not in outcome.out + outcome.err
+    assert "very-secret" not in run("config", "check").out
+    rows = {row["name"]: row for row in outcome.json["settings"]}
+    assert set(rows) == {row.name for part in sections() for row in part.rows}
+    assert (rows["PLEXUS_MAX_ATTEMPTS"]["value"], rows["PLEXUS_MAX_ATTEMPTS"]["source"]) == (
+        "9",
+        "environment",
+    )
+    assert rows["OPENAI_API_KEY"]["value"] == "********"
+    assert rows["PLEXUS_API_KEY"]["value"] is None
+
+
+def test_config_check_names_all_that_is_missing_or_malformed(run, monkeypatch):
+    outcome = run("config", "check", "--for", "score_processing", "--format", "json")
+    assert outcome.code == 1
+    (problem,) = outcome.json["problems"]
+    for name in (
+        "PLEXUS_ACCOUNT_KEY",
+        "PLEXUS_RESPONSE_WORKER_QUEUE_URL",
+        "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME",
+    ):
+        assert name in problem
+    monkeypatch.setenv("PLEXUS_MAX_ATTEMPTS", "many")
+    monkeypatch.setenv("PLEXUS_STORE", "paper")
+    monkeypatch.setenv("PLEXUS_MODEL_ATTEMPTS", "0")
+    malformed = run("config", "check", "--format", "json").json["problems"]
+    assert [problem.split(":")[0] for problem in malformed] == [
+        "PLEXUS_STORE",
+        "PLEXUS_MAX_ATTEMPTS",
+        "PLEXUS_MODEL_ATTEMPTS",
+    ]
+
+
+def test_lint_reports_places_and_fails_on_errors_only(run, scorecard, tmp_path):
+    assert run("scorecards", "lint", scorecard).code == 0
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: B\nscores:\n- name: A\n  class: Clasifier\n")
+    outcome = run("scorecards", "lint", scorecard, bad, "--format", "json")
+    assert (outcome.code, outcome.json["ok"]) == (2, False)
+    assert {finding["file"] for finding in outcome.json["findings"]} == {str(bad)}
+    text = run("scorecards", "lint", bad)
+    assert re.match(rf"{re.escape(str(bad))}:\d+:\d+: error \[", text.out)
+    assert run("scorecards", "lint", tmp_path / "absent.yaml").code == 2
+
+
+def test_the_examples_have_nothing_to_lint(run):
+    cards = sorted((DOCS.parent / "examples" / "scorecards").glob("*.yaml"))
+    assert len(cards) >= 2
+    outcome = run("scorecards", "lint", "--strict", *cards)
+    assert (outcome.code, outcome.out) == (0, "")
+
+
+def test_the_schema_is_json(run, tmp_path):
+    printed = run("scorecards", "schema").json
+    assert run("scorecards", "schema", tmp_path / "s.json").code == 0
+    assert json.loads((tmp_path / "s.json").read_text()) == printed
+
+
+def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, item):
+    before = run("jobs", "list")
+    assert before.code in {1, 4}
+    assert "plexus-scoring db upgrade" in before.err
+    assert run("db", "upgrade", "--format", "json").json["version"]
+
+    submitted = run(
+        "submit", "--scorecard", scorecard, "--score", "Greeting", "--item", item, "--id", "j-1"
+    )
+    assert (submitted.code, submitted.out) == (0, "j-1\n")
+    assert "no queue is set" in submitted.err
+    again = run(
+        "submit",
+        "--scorecard",
+        "calls",
+        "--score",
+        "Greeting",
+        "--item-id",
+        "absent",
+        "--id",
+        "j-1",
+        "--format",
+        "json",
+    )
+    assert again.json["jobs"][0]["item_id"] == "call"  # the job that was there
+
+    listed = run("jobs", "list", "--status", "pending", "--format", "json").json["jobs"]
+    assert [job["id"] for job in listed] == ["j-1"]
+    shown = run("jobs", "show", "j-1", "--format", "json")
+    assert shown.json["job"]["status"] == "PENDING"
+    assert shown.json["job"]["item"]["characters"] == 38
+    assert "Hello" not in shown.out + run("jobs", "show", "j-1").out
+    assert shown.json["result"] is None
+
+    refused = run("jobs", "redrive", "j-1", "absent", "--format", "json")
+    assert refused.code == 2
+    assert refused.json["redriven"] == []
+    assert [one["code"] for one in refused.json["refused"]] == ["invalid_request", "not_found"]
+    assert run("results", "show", "j-1").code == 2
+    assert run("jobs", "show", "absent", "--format", "json").json["error"]["code"] == "not_found"
+
+
+def test_submit_waits_no_longer_than_asked(run, scorecard, item):
+    run("db", "upgrade")
+    arguments = ("--scorecard", scorecard, "--score", "Greeting", "--item", item, "--wait", "0")
+    outcome = run("submit", *arguments, "--format", "json")
+    assert (outcome.code, outcome.json["results"]) == (4, [None])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit", "--scorecard", "x", "--score", "y"],
+        [
+            "submit",
+            "--scorecard",
+            "x",
+            "--score",
+            "y",
+            "--item-id",
+            "a",
+            "--item-id",
+            "b",
+            "--id",
+            "c",
+        ],
+        ["jobs", "redrive"],
+        ["jobs", "redrive", "a", "--all"],
+        ["jobs", "list", "--cursor", "x"],
+        ["results", "show", "x", "--log", "--trace"],
+        ["lambda", "invoke", "--function", "score_processing", "--event", "absent.json"],
+        ["sandbox", "run", "absent.py"],
+    ],
+)
+def test_requests_that_make_no_sense_are_2(run, arguments):
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+
+
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(run):
+    ill = run("doctor", "--format", "json")
+    assert ill.code == 1
+    (problem,) = [check for check in ill.json["checks"] if check["status"] == "fail"]
+    assert problem["name"] == "store"
+    assert "db upgrade" in problem["detail"] + problem["fix"]
+    run("db", "upgrade")
+    healthy = run("doctor", "--format", "json")
+    assert (healthy.code, healthy.json["ok"]) == (0, True)
+    text = run("doctor")
+    assert text.code == 0
+    assert len(text.out.splitlines()) == len(healthy.json["checks"])
+
+
+def test_doctor_names_a_malformed_setting(run, monkeypatch):
+    monkeypatch.setenv("PLEXUS_STORE", "paper")
+    outcome = run("doctor", "--format", "json")
+    assert outcome.code == 1
+    assert "PLEXUS_STORE" in next(
+        c["detail"] for c in outcome.json["checks"] if c["status"] == "fail"
+    )
+
+
+@pytest.fixture
+def endpoint():
+    """Serve an endpoint that answers every request with the status in its path's first part."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(int(self.path.split("/")[1]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(200, "ok"), (404, "ok"), (401, "fail"), (503, "fail")]
+)
+def test_doctor_tells_a_refusing_endpoint_from_one_without_a_list(endpoint, status, expected):
+    check = model_endpoint({"OPENAI_BASE_URL": f"{endpoint}/{status}", "OPENAI_API_KEY": "sk-x"})
+    assert check.status == expected
+    assert (check.fix is None) == (expected == "ok")
+    assert "sk-x" not in check.detail
+
+
+def test_doctor_names_an_endpoint_that_is_not_there():
+    assert model_endpoint({}).status == "off"
+    assert model_endpoint({"OPENAI_BASE_URL": "localhost:1"}).status == "fail"
+    gone = model_endpoint({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+    assert (gone.status, "cannot be reached" in gone.detail) == ("fail", True)
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
+    monkeypatch.setenv("PLEXUS_MAX_ATTEMPTS", "")
+    assert load_settings().max_attempts == 5
+    assert os.environ["PLEXUS_MAX_ATTEMPTS"] == ""
