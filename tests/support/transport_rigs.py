@@ -103,7 +103,8 @@ class RedisRig:
         name = f"test-{uuid.uuid4().hex[:8]}"
         self.name = name
         self.lock_seconds = lock_seconds
-        self.client = connect_redis(brokers.redis_url(port))
+        self.url = brokers.redis_url(port)
+        self.client = connect_redis(self.url)
         self.responder: Responder = RedisResponder(
             self.client, f"{name}-responses", request_queue=name, prefix="bull"
         )
@@ -137,7 +138,7 @@ class SqsRig:
     counts = False
 
     def __init__(self, visibility_seconds: float = 2.0) -> None:
-        server = _embedded_aws()
+        self.server = server = _embedded_aws()
         self.visibility_seconds = visibility_seconds
         client = server.client("sqs")
         name = f"test-{uuid.uuid4().hex[:8]}"
@@ -163,13 +164,17 @@ class SqsRig:
         )
 
     async def responses(self) -> list[dict[str, Any]]:
-        answer = await self.aws.call(
-            self.aws.sqs.receive_message,
-            QueueUrl=self.response_url,
-            MaxNumberOfMessages=10,
-            VisibilityTimeout=0,
-        )
-        return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = await self.aws.call(
+                self.aws.sqs.receive_message,
+                QueueUrl=self.response_url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=60,
+            )
+            if not answer.get("Messages"):
+                return found
+            found += [json.loads(message["Body"]) for message in answer["Messages"]]
 
     async def aclose(self) -> None:
         for url in (self.url, self.dead_url, self.response_url):

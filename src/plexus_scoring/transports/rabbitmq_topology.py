@@ -23,6 +23,11 @@ from plexus_scoring.transports.rabbitmq_connection import CONNECTION_ERRORS, Rab
 RETRY_STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600)
 """Delays that have a queue, in seconds. A delay is rounded up; a longer one ends early and is asked for again."""
 
+ANSWER_SECONDS = 10.0
+
+DELIVERY_LIMIT = 20
+"""How often a message may come back because its worker died. Fixed: a queue's arguments cannot be changed later."""
+
 NO_LIMIT = 1_000_000_000
 """RabbitMQ 4 gives every quorum queue a delivery limit of 20; looking at dead letters must not use it up."""
 
@@ -36,7 +41,6 @@ class Topology:
 
     request: str
     response: str
-    delivery_limit: int = 20
 
     @property
     def dead_exchange(self) -> str:
@@ -65,7 +69,7 @@ class Topology:
             quorum
             | _LOSSLESS
             | {
-                "x-delivery-limit": self.delivery_limit,
+                "x-delivery-limit": DELIVERY_LIMIT,
                 "x-dead-letter-exchange": self.dead_exchange,
             }
         )
@@ -152,11 +156,28 @@ def _bind(topology: Topology) -> Any:
 
 
 async def ask(connection: RabbitConnection, name: str, kind: str, conversation: Any) -> Any:
-    """Hold one conversation on a channel of its own, with its refusals in our words."""
+    """Hold one conversation on a channel of its own, with its refusals in our words.
+
+    It is never cancelled: a call that is cancelled half-way leaves channel and broker with different views of the
+    protocol's state, for which the broker may close the connection with everything that is in work on it.
+    """
+    task = asyncio.create_task(_converse(connection, name, kind, conversation))
+    task.add_done_callback(_forget)
+    done, _ = await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+    if not done:
+        raise StoreUnavailable(f"RabbitMQ: {kind} {name}: no answer in {ANSWER_SECONDS:.0f} s")
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _converse(connection: RabbitConnection, name: str, kind: str, conversation: Any) -> Any:
     async with connection.temporary_channel() as channel:
         try:
-            async with asyncio.timeout(10):
-                return await conversation(channel)
+            return await conversation(channel)
         except ChannelPreconditionFailed as error:
             raise ConfigurationError(
                 f"RabbitMQ: {kind} {name} exists with other arguments ({error.args[-1]}): delete it, or set "

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from plexus_scoring.model.errors import ConfigurationError, StoreUnavailable
 
 CONNECT_SECONDS = 5.0
+CONNECTIONS = 32
 ANSWER_SECONDS = 20.0
 """Longer than the longest blocking read (BullMQ waits 10 s at most)."""
 
@@ -26,8 +27,11 @@ def connect_redis(url: str) -> Redis:
         ConfigurationError: the URL is malformed.
     """
     try:
-        return Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            # Callers wait for a connection; redis-py's other pool would refuse the hundred and first.
+            max_connections=CONNECTIONS,
+            timeout=ANSWER_SECONDS,
             decode_responses=True,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
@@ -36,6 +40,7 @@ def connect_redis(url: str) -> Redis:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
             retry_on_error=[RedisConnectionError],
         )
+        return Redis.from_pool(pool)
     except ValueError as error:
         # Not chained: the library's text may hold the URL with its password.
         raise ConfigurationError(f"PLEXUS_REDIS_URL is malformed: {type(error).__name__}") from None

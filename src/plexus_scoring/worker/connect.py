@@ -118,7 +118,6 @@ def _rabbitmq(settings: Settings) -> Transport:
     topology = Topology(
         request=settings.rabbitmq_request_queue or "",
         response=settings.rabbitmq_response_queue or "",
-        delivery_limit=settings.max_deliveries,
     )
     prefetch = settings.rabbitmq_prefetch
     return Transport(

@@ -1,0 +1,290 @@
+"""Workers on a real broker and a real database, faults at the worst moments, and the account at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import JobStatus, NewJob
+from plexus_scoring.model.result import result_id_of
+from plexus_scoring.model.scorecard import Scorecard, content_version
+from plexus_scoring.stores.sql import connect, upgrade
+from tests.support import brokers
+from tests.support.proxy import Proxy
+from tests.support.services import postgresql
+from tests.support.transport_rigs import RabbitRig, RedisRig, Rig, SqsRig
+
+ROOT = Path(__file__).parents[2]
+SOURCE = "name: chaos\nscores: []\n"
+
+
+@dataclass
+class Account:
+    """What was left at the end."""
+
+    jobs: int = 0
+    completed: int = 0
+    dead: int = 0
+    results: int = 0
+    responses: int = 0
+    contradictions: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def check(self) -> None:
+        assert self.lost == [], f"{len(self.lost)} jobs neither completed nor dead: {self.lost[:5]}"
+        assert self.results == self.completed, "a result without its job, or two for one"
+        assert self.unanswered == [], f"{len(self.unanswered)} without a response"
+        assert self.contradictions == []
+
+
+class Chaos:
+    """One run: jobs, workers, and the way to them."""
+
+    def __init__(self, kind: str, rig: Any, database: str, folder: Path) -> None:
+        self.kind = kind
+        self.rig: Rig = rig
+        self.database = database
+        self.folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.ids: list[str] = []
+        self.stores = connect(database)
+        self.worker_database = database
+        self.broker_line: Proxy | None = None
+        self.database_line: Proxy | None = None
+        self._started = 0
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        rig: Any = self.rig
+        own = {
+            "PLEXUS_STORE": "sql",
+            "PLEXUS_DATABASE_URL": self.worker_database,
+            "PLEXUS_SCORING_MODE": "mock",
+            "PLEXUS_ATTACHMENTS_DIR": str(self.folder / "attachments"),
+            "SCORECARD_CACHE_DIR": str(self.folder / "scorecards"),
+            "PLEXUS_HEALTH_HOST": "127.0.0.1",
+            "PLEXUS_HEALTH_PORT": "0",
+            "PLEXUS_LEASE_SECONDS": "3",
+            "PLEXUS_MAX_ATTEMPTS": "100",
+            "PLEXUS_MAX_DELIVERIES": "100",
+            "PLEXUS_RETRY_BASE_SECONDS": "0.2",
+            "PLEXUS_RETRY_MAX_SECONDS": "2",
+            "PLEXUS_BREAKER_SECONDS": "0.5",
+            "PLEXUS_DRAIN_SECONDS": "5",
+            "PLEXUS_WORKER_CONCURRENCY": "20",
+            "LOG_LEVEL": "WARNING",
+            "CHAOS_ENGINE_SECONDS": "0.02",
+            "PYTHONPATH": str(ROOT),
+        }
+        if self.kind == "rabbitmq":
+            own |= {
+                "PLEXUS_RABBITMQ_URL": rig.url,
+                "PLEXUS_RABBITMQ_REQUEST_QUEUE": rig.topology.request,
+                "PLEXUS_RABBITMQ_RESPONSE_QUEUE": rig.topology.response,
+                "PLEXUS_RABBITMQ_PREFETCH": "20",
+            }
+        elif self.kind == "redis":
+            own |= {
+                "PLEXUS_REDIS_URL": rig.url,
+                "PLEXUS_REDIS_REQUEST_QUEUE": rig.name,
+                "PLEXUS_REDIS_RESPONSE_QUEUE": f"{rig.name}-responses",
+                "PLEXUS_REDIS_LOCK_SECONDS": "2",
+            }
+        else:
+            own |= rig.server.environment() | {
+                "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL": rig.url,
+                "PLEXUS_RESPONSE_WORKER_QUEUE_URL": rig.response_url,
+                "PLEXUS_SQS_VISIBILITY_SECONDS": "3",
+            }
+        return os.environ | own | extra
+
+    def start_worker(self, **extra: str) -> subprocess.Popen[bytes]:
+        self._started += 1
+        with (self.folder / f"worker-{self._started}.log").open("wb") as output:
+            worker = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.support.chaos_worker",
+                    "worker",
+                    "--transport",
+                    self.kind,
+                ],
+                env=self.environment(**extra),
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
+    async def terminate(self, worker: subprocess.Popen[bytes]) -> int:
+        worker.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(worker.wait, 60)
+        self.workers.remove(worker)
+        return code
+
+    def kill_any(self) -> None:
+        """kill -9 one worker and start another."""
+        self.kill(random.choice(self.workers))
+        self.start_worker()
+
+    async def submit(self, count: int, *, times: int = 1, malformed: int = 0) -> None:
+        new = [f"{self.kind}-{len(self.ids) + n}" for n in range(count)]
+        for start in range(0, count, 500):
+            await asyncio.gather(
+                *(
+                    self.stores.jobs.create(
+                        NewJob(
+                            id=i, scorecard="chaos", score="s", item=Item(id=i, text=f"text {i}")
+                        )
+                    )
+                    for i in new[start : start + 500]
+                )
+            )
+        self.ids += new
+        bodies = [
+            (i, json.dumps({"scoring_job_id": i, "request_id": f"request-{i}"}))
+            for i in new
+            for _ in range(times)
+        ]
+        kinds = ["{", "[]", "nonsense", '{"scoring_job_id": ""}', '{"x": 1}', '"\\ud800"']
+        bodies += [(f"bad-{n}", kinds[n % len(kinds)]) for n in range(malformed)]
+        random.shuffle(bodies)
+        for start in range(0, len(bodies), 200):
+            await asyncio.gather(
+                *(
+                    self.rig.admin.send(body, request_id=f"request-{i}")
+                    for i, body in bodies[start : start + 200]
+                )
+            )
+
+    async def completed(self) -> int:
+        page = await self.stores.jobs.list_jobs(JobStatus.COMPLETED, limit=100_000)
+        return len(page.jobs)
+
+    async def until_completed(self, count: int, seconds: float = 30) -> None:
+        """Wait until the run is well under way."""
+        async with asyncio.timeout(seconds):
+            while await self.completed() < count:
+                await asyncio.sleep(0.1)
+
+    async def until_settled(self, seconds: float) -> None:
+        """Wait until nothing is left to be done."""
+        async with asyncio.timeout(seconds):
+            while True:
+                open_jobs = 0
+                for status in (JobStatus.PENDING, JobStatus.IN_PROGRESS):
+                    open_jobs += len((await self.stores.jobs.list_jobs(status, limit=1)).jobs)
+                stats = await self.rig.admin.stats()
+                if not (open_jobs or stats.waiting or stats.delayed or stats.in_flight):
+                    return
+                await asyncio.sleep(0.25)
+
+    async def account(self) -> Account:
+        account = Account(jobs=len(self.ids))
+        dead = {
+            message.body async for message in self.rig.admin.dead_letters(100_000) if message.reason
+        }
+        account.dead = len(dead)
+        dead_ids = {json.loads(body)["scoring_job_id"] for body in dead if '"request_id"' in body}
+        answers: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+        for response in await self.rig.responses():
+            answers[response["scoring_job_id"]].append(response)
+            account.responses += 1
+        for job_id in self.ids:
+            job = await self.stores.jobs.get(job_id)
+            result = await self.stores.jobs.result(result_id_of(job_id))
+            account.results += result is not None
+            if job is not None and job.status is JobStatus.COMPLETED:
+                account.completed += 1
+                if result is None:
+                    account.contradictions.append(f"{job_id} completed without a result")
+            elif job_id not in dead_ids:
+                account.lost.append(f"{job_id} {job.status if job else 'missing'}")
+            if not answers[job_id]:
+                account.unanswered.append(job_id)
+            said = {
+                json.dumps({k: v for k, v in a.items() if k != "traceparent"}, sort_keys=True)
+                for a in answers[job_id]
+            }
+            if len(said) > 1:
+                account.contradictions.append(f"{job_id}: {said}")
+        return account
+
+    async def aclose(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        await self.stores.aclose()
+
+
+@contextlib.asynccontextmanager
+async def chaos(
+    kind: str, *, broker_proxy: bool = False, database_proxy: bool = False
+) -> AsyncIterator[Chaos]:
+    """Give a run on the process's broker and a database of its own, each behind a proxy if asked."""
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(postgresql())
+        await asyncio.to_thread(upgrade, url)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plexus-chaos-")))
+        rig: Any = {"rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}[kind]()
+        run = Chaos(kind, rig, url, folder)
+        version = content_version(SOURCE)
+        await run.stores.catalog.put_scorecard(
+            Scorecard(id="chaos", name="chaos", source=SOURCE, version=version)
+        )
+        if broker_proxy:
+            server = {"rabbitmq": brokers.rabbitmq, "redis": brokers.redis}[kind]()
+            run.broker_line = stack.enter_context(Proxy(server.port))
+            rig.url = rig.url.replace(f":{server.port}", f":{run.broker_line.port}")
+        if database_proxy:
+            port = int(url.rsplit(":", 1)[1].split("/")[0])
+            run.database_line = stack.enter_context(Proxy(port))
+            run.worker_database = url.replace(f":{port}/", f":{run.database_line.port}/")
+        try:
+            yield run
+        except BaseException:
+            for log in sorted(folder.glob("worker-*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
+            raise
+        finally:
+            await run.aclose()
+            await rig.aclose()
+
+
+async def every(seconds: float, act: Callable[[], Any], *, times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(seconds)
+        answer = act()
+        if asyncio.iscoroutine(answer):
+            await answer
+
+
+async def finish(run: Chaos, began: float, seconds: float) -> Account:
+    """Wait for the end, settle the account and check it."""
+    await run.until_settled(seconds)
+    account = await run.account()
+    account.seconds = time.monotonic() - began
+    account.check()
+    return account

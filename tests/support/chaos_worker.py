@@ -1,0 +1,69 @@
+"""The real worker with faults put into it by environment variables: a slow engine, a store that refuses, a wrong clock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+from typing import Any
+
+from plexus_scoring.model.errors import StoreUnavailable
+
+
+def slow_engine(seconds: float) -> None:
+    from plexus_scoring.engines import mock
+
+    real = mock.MockEngine.score
+
+    async def score(self: Any, context: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await real(self, context)
+
+    mock.MockEngine.score = score  # type: ignore[method-assign]
+
+
+def refusing_store(share: float) -> None:
+    """Half of the refusals come after the write: its answer is lost."""
+    from plexus_scoring.stores.sql.jobs import SqlJobStore
+
+    for name in ("claim", "renew", "complete", "release", "fail"):
+        real = getattr(SqlJobStore, name)
+
+        def refusing(real: Any) -> Any:
+            async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+                fate = random.random()
+                if fate < share / 2:
+                    raise StoreUnavailable("injected: refused")
+                answer = await real(self, *args, **kwargs)
+                if fate < share:
+                    raise StoreUnavailable("injected: the answer was lost")
+                return answer
+
+            return call
+
+        setattr(SqlJobStore, name, refusing(real))
+
+
+def wrong_clock(offset: float) -> None:
+    real = time.time
+    time.time = lambda: real() + offset
+
+
+def main() -> None:
+    environ = os.environ
+    if skew := float(environ.get("CHAOS_CLOCK_OFFSET", "0")):
+        wrong_clock(skew)
+    if seconds := float(environ.get("CHAOS_ENGINE_SECONDS", "0")):
+        slow_engine(seconds)
+    if share := float(environ.get("CHAOS_STORE_REFUSES", "0")):
+        refusing_store(share)
+    from plexus_scoring.cli import main as run
+
+    sys.argv[0] = "plexus-scoring"
+    run()
+
+
+if __name__ == "__main__":
+    main()
