@@ -192,6 +192,7 @@ def test_the_sweeper_brings_back_a_job_whose_message_got_lost(service):
     swept = []
     for _ in range(500):  # a job must have waited for 0.1 s
         answer = json.loads(service.deployment.invoke("sweeper").payload)
+        assert "scoring_job_ids" in answer, answer
         swept += answer["scoring_job_ids"]
         if swept:
             break
