@@ -48,7 +48,7 @@ async def _bare(base_url: str, calls: int, concurrency: int) -> tuple[float, flo
     )
     http = openai.DefaultAsyncHttpxClient(limits=limits)
     async with openai.AsyncOpenAI(
-        api_key="x", base_url=base_url, max_retries=0, http_client=http
+        api_key="x", base_url=base_url, max_retries=0, timeout=120, http_client=http
     ) as client:
 
         async def call() -> object:
