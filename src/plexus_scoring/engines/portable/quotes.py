@@ -39,7 +39,7 @@ def find_similar(quote: str, text: str, cutoff: float) -> str | None:
         aligned = fuzz.partial_ratio_alignment(quote, text, score_cutoff=cutoff)
         return text[aligned.dest_start : aligned.dest_end] if aligned else None
     found = process.extractOne(quote, _windows(text, length, windows), scorer=fuzz.ratio)
-    if found[1] < cutoff or not found[0]:
+    if found[1] <= 0 or found[1] < cutoff:
         return None
     return str(found[0])
 

@@ -20,7 +20,7 @@ class Language(BaseModel):
         populate_by_name=True,
         protected_namespaces=(),
         coerce_numbers_to_str=True,
-        arbitrary_types_allowed=False,
+        defer_build=True,  # building all classes of nodes takes longer than a first score
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from plexus_scoring.engines.models.base import ChatMessage, ChatReply, ChatRequest
-from plexus_scoring.engines.portable import templates
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun, ScoreSource
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
 from plexus_scoring.engines.portable.language.nodes import Node
@@ -105,6 +104,8 @@ class GraphNode(ABC, Generic[Configuration]):
 
     def fill(self, key: str, template: str, values: Mapping[str, Any], missing: Missing) -> str:
         """Return a template of this node, filled in; errors name node and key."""
+        from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
+
         try:
             return templates.render(template, values, missing=missing)
         except ScorecardError as error:
@@ -129,6 +130,8 @@ class GraphNode(ABC, Generic[Configuration]):
         return await run.ask(self.name, chat_request(chosen, messages, logprobs=logprobs))
 
     def _check_template(self, key: str, template: str) -> None:
+        from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
+
         try:
             templates.undefined_names(template)
         except ScorecardError as error:
