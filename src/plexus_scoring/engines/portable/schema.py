@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from plexus_scoring.engines.portable.language import nodes, scores
 from plexus_scoring.engines.portable.nodes.registry import node_models
+from plexus_scoring.engines.portable.rubric.language import RubricConfiguration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,6 +23,7 @@ def scorecard_schema() -> dict[str, Any]:
         "LangGraphScore": scores.LangGraphScore,
         "KeywordClassifier": scores.KeywordClassifier,
         "CompositeScore": scores.CompositeScore,
+        "RubricScore": RubricConfiguration,
     }
     wanted: list[tuple[Any, Any]] = [
         (model, "validation") for model in (*score_types.values(), *node_types.values(), nodes.Node)
@@ -37,6 +39,7 @@ def scorecard_schema() -> dict[str, Any]:
     graph = definitions["LangGraphScore"]["properties"]["graph"]
     graph["items"] = {"$ref": "#/$defs/GraphNode"}
     definitions["CompositeScore"]["properties"]["elements"]["items"] = {"$ref": "#/$defs/AnyScore"}
+    _from_template(definitions["RubricConfiguration"])
     card = {
         "type": "object",
         "required": ["scores"],
@@ -74,6 +77,14 @@ def _by_class(references: dict[str, Any], *, closed: bool) -> dict[str, Any]:
         "properties": {"name": {"type": "string", "minLength": 1}, "class": known},
         "allOf": chosen,
     }
+
+
+def _from_template(rubric: dict[str, Any]) -> None:
+    """A rubric's criteria may come from its template, which a null takes one out of."""
+    rubric["required"] = [key for key in rubric.get("required", ()) if key != "criteria"]
+    criteria = rubric["properties"]["criteria"]
+    criteria["additionalProperties"] = {"anyOf": [{"type": ["null", "object"]}]}
+    criteria.pop("minProperties", None)
 
 
 def _named(definitions: dict[str, Any], reference: dict[str, Any]) -> None:

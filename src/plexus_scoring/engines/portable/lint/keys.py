@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,7 +34,7 @@ def check_keys(
     *path: Any,
 ) -> bool:
     """Report unknown keys and values that do not fit. Return whether the values fit."""
-    _unknown(model, data, source, findings, *path)
+    check_unknown(model, data, source, findings, *path)
     try:
         model.model_validate(dict(data))
     except ValidationError as error:
@@ -55,13 +55,14 @@ def check_keys(
     return True
 
 
-def _unknown(
+def check_unknown(
     model: type[BaseModel],
     data: Mapping[str, Any],
     source: ScoreSource,
     findings: Findings,
     *path: Any,
 ) -> None:
+    """Report keys that the model does not have, at any depth that the language knows."""
     known = {field.alias or name: field for name, field in model.model_fields.items()}
     for key, value in data.items():
         field = known.get(key)
@@ -90,9 +91,12 @@ def _nested(
     if isinstance(value, list):
         for number, item in enumerate(value):
             _nested(annotation, item, source, findings, *path, number)
+    elif isinstance(value, Mapping) and get_origin(annotation) is dict:
+        for key, item in value.items():
+            _nested(get_args(annotation)[1], item, source, findings, *path, key)
     elif isinstance(value, Mapping) and models:
         fitting = max(models, key=lambda one: len(_names(one) & set(value)))
-        _unknown(fitting, value, source, findings, *path)
+        check_unknown(fitting, value, source, findings, *path)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -106,4 +110,5 @@ def _names(model: type[BaseModel]) -> set[str]:
 
 
 def _title(model: type[BaseModel]) -> str:
-    return model.__name__.removesuffix("Node") if model.__name__ != "Node" else "a node"
+    names = {"Node": "a node", "RubricConfiguration": "RubricScore"}
+    return names.get(model.__name__) or model.__name__.removesuffix("Node")

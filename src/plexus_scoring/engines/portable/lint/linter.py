@@ -18,7 +18,7 @@ from plexus_scoring.engines.portable.lint.findings import (
     did_you_mean,
 )
 from plexus_scoring.engines.portable.lint.graphs import lint_graph
-from plexus_scoring.engines.portable.lint.keys import check_keys
+from plexus_scoring.engines.portable.lint.keys import check_keys, check_unknown
 from plexus_scoring.engines.portable.processors import PROCESSORS
 from plexus_scoring.engines.portable.scorecard import references
 from plexus_scoring.model.errors import ScorecardError
@@ -84,6 +84,12 @@ def _lint_score(source: ScoreSource, findings: Findings) -> None:
         )
         return
     usable = check_keys(_MODELS[name], source.entry, source, findings) if name in _MODELS else True
+    if name == "RubricScore":
+        from plexus_scoring.engines.portable.rubric.language import (  # noqa: PLC0415 - only rubrics pay
+            RubricConfiguration,
+        )
+
+        check_unknown(RubricConfiguration, source.entry, source, findings)
     if name == classes.GRAPH and "graph" in source.entry:
         lint_graph(source, findings)
     _lint_patterns(source, findings)
@@ -165,7 +171,7 @@ def _lint_processors(source: ScoreSource, findings: Findings) -> None:
         listed = holder.get("processors") if isinstance(holder, Mapping) else None
         for number, processor in enumerate(listed if isinstance(listed, list) else ()):
             name = processor.get("class") if isinstance(processor, Mapping) else None
-            if name not in PROCESSORS:
+            if not isinstance(name, str) or name not in PROCESSORS:
                 findings.add(
                     source,
                     Rule.UNKNOWN_PROCESSOR,
