@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,11 +31,13 @@ class Role(StrEnum):
     LOCAL = "local"
     SCORE_PROCESSING = "score_processing"
     SWEEPER = "sweeper"
+    WORKER = "worker"
 
 
 # As lambda_functions/*/handler.py ask for them.
-_NEEDS = {
+_NEEDS: dict[Role, tuple[str, ...]] = {
     Role.LOCAL: (),
+    Role.WORKER: (),  # depends on the transport: see `_needs`
     Role.SCORE_PROCESSING: ("account_key", "response_queue_url", "attachments_bucket"),
     Role.SWEEPER: ("request_queue_url",),
 }
@@ -124,10 +126,9 @@ def _problems(role: Role) -> list[str]:
     except ConfigurationError as error:
         problems += error.message.split("; ")
         settings = None
-    needed: Any = _NEEDS[role]
     try:
         if settings is not None:
-            settings.require(*needed)
+            settings.require(*_needs(role, settings))
     except ConfigurationError as error:
         problems.append(error.message)
     try:
@@ -137,6 +138,14 @@ def _problems(role: Role) -> list[str]:
     except ConfigurationError as error:
         problems.append(error.message)
     return problems
+
+
+def _needs(role: Role, settings: Settings) -> tuple[str, ...]:
+    if role is not Role.WORKER:
+        return _NEEDS[role]
+    from plexus_scoring.worker.connect import required_fields, transport_kind  # noqa: PLC0415
+
+    return required_fields(settings, transport_kind(settings))
 
 
 def _shown(name: str, default: str, *, secret: bool) -> str | None:

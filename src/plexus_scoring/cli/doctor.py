@@ -45,7 +45,7 @@ def doctor(output_format: FormatOption = Format.TEXT) -> None:
             )
             if check.fix:
                 line.append(f"  → {check.fix}", style="yellow")
-            console().print(line)
+            console().print(line, soft_wrap=True)  # one line a check, however narrow the window
     stop(Exit.OK if healthy else Exit.PROBLEM)
 
 
@@ -69,6 +69,7 @@ async def _examine() -> list[Check]:
         work: list[Callable[[Application], Awaitable[list[Check]]]] = [
             probes.store,
             probes.queues,
+            probes.broker,
             probes.attachments,
         ]
         for found in await asyncio.gather(*(probe(app) for probe in work)):

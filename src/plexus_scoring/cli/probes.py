@@ -116,6 +116,28 @@ async def _queue(app: Application, name: str, variable: str, url: str | None) ->
     )
 
 
+async def broker(app: Application) -> list[Check]:
+    """Check the worker's broker, where PLEXUS_TRANSPORT names one other than SQS."""
+    kind = app.settings.transport
+    if kind not in ("rabbitmq", "redis"):
+        return []
+    from plexus_scoring.worker.connect import connect, transport_kind  # noqa: PLC0415  brokers
+
+    fix = "check PLEXUS_TRANSPORT, the broker's address and the network"
+    try:
+        transport = connect(app.settings, transport_kind(app.settings))
+        try:
+            stats = await asyncio.wait_for(transport.admin.stats(), TIMEOUT)
+        finally:
+            await transport.admin.aclose()
+            await transport.close()
+    except TimeoutError:
+        return [_silent(kind, fix)]
+    except ScoringError as error:
+        return [Check(kind, "fail", error.message, fix)]
+    return [Check(kind, "ok", f"answers; {stats.waiting} messages waiting")]
+
+
 async def attachments(app: Application) -> list[Check]:
     """Check that the bucket is there, or that the directory can be written to."""
     bucket = app.settings.attachments_bucket

@@ -118,6 +118,16 @@ def test_config_check_names_all_that_is_missing_or_malformed(run, monkeypatch):
     ]
 
 
+def test_config_check_asks_for_what_the_transport_needs(run, monkeypatch):
+    assert "PLEXUS_TRANSPORT" in run("config", "check", "--for", "worker").err
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "rabbitmq")
+    outcome = run("config", "check", "--for", "worker")
+    assert outcome.code == 1
+    assert "PLEXUS_RABBITMQ_URL, PLEXUS_RABBITMQ_REQUEST_QUEUE" in outcome.err
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "memory")
+    assert run("config", "check", "--for", "worker").code == 0
+
+
 def test_lint_reports_places_and_fails_on_errors_only(run, scorecard, tmp_path):
     assert run("scorecards", "lint", scorecard).code == 0
     bad = tmp_path / "bad.yaml"
@@ -235,6 +245,17 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(run):
     text = run("doctor")
     assert text.code == 0
     assert len(text.out.splitlines()) == len(healthy.json["checks"])
+
+
+def test_doctor_names_a_broker_that_is_not_there(run, monkeypatch):
+    run("db", "upgrade")
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "redis")
+    monkeypatch.setenv("PLEXUS_REDIS_URL", "redis://127.0.0.1:9")
+    outcome = run("doctor", "--format", "json")
+    assert outcome.code == 1
+    (problem,) = [check for check in outcome.json["checks"] if check["status"] == "fail"]
+    assert problem["name"] == "redis"
+    assert "PLEXUS_TRANSPORT" in problem["fix"]
 
 
 def test_doctor_names_a_malformed_setting(run, monkeypatch):
