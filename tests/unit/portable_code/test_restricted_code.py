@@ -234,9 +234,10 @@ EVERYDAY = [
     ),
     (
         """
-            return sorted([3, 1], reverse=True), sum([1, 2]), sum([[1], [2]], []), max('ab'), any(x > 1 for x in [1]), list(zip('a', [1]))
+            total = sum([1, 2]), sum([[1], [2]], [])
+            return sorted([1, 3], reverse=True), total, max('ab'), any(x > 1 for x in [1]), list(zip('a', [1]))
         """,
-        ([3, 1], 3, [1, 2], "b", False, [("a", 1)]),
+        ([3, 1], (3, [1, 2]), "b", False, [("a", 1)]),
     ),
     (
         """

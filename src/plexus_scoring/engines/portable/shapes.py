@@ -87,6 +87,9 @@ class Result:
         return hash(str(self.value).lower())
 
 
+ScoreInputShape.__name__ = "ScoreInput"  # what `type(input).__name__` is upstream
+
+
 class ScoreNamespace:
     """`Score`."""
 
@@ -106,8 +109,8 @@ class StateView:
         return dict(self.__dict__)
 
 
-def log_functions(node: str) -> dict[str, Callable[..., None]]:
-    """Return `log`, `log_info`, … and a `print` that writes to the job's log."""
+def log_functions(node: str) -> dict[str, Any]:
+    """Return `logging`, `log`, `log_info`, … and a `print` that writes to the job's log."""
 
     def at(level: int) -> Callable[..., None]:
         def write(*values: Any, sep: str = " ", **_: Any) -> None:
@@ -116,6 +119,7 @@ def log_functions(node: str) -> dict[str, Callable[..., None]]:
         return write
 
     return {
+        "logging": logging,  # restricted code gets a front that has its functions only
         "print": at(logging.DEBUG),
         "log": at(logging.DEBUG),
         "log_info": at(logging.DEBUG),

@@ -13,7 +13,7 @@ from plexus_scoring.engines.portable.language.model_options import ModelOptions
 class Processor(Language):
     """A step that changes the text before it is scored."""
 
-    class_: str = Field(alias="class")
+    class_: str | None = Field(None, alias="class", description="Without it the step is skipped.")
     parameters: dict[str, Any] | None = None
 
 
