@@ -147,7 +147,7 @@ def build(
     metrics = metrics or NoMetrics()
     aws = aws or Aws(threads=settings.aws_threads)
     attachments = _attachments(settings, aws)
-    jobs, catalog, checkpoints = _store(settings, aws, attachments, clock)
+    jobs, catalog, checkpoints, attachments = _store(settings, aws, attachments, clock)
     if settings.catalog_dir is not None:
         from plexus_scoring.stores.files import FilesCatalog  # noqa: PLC0415
 
@@ -159,7 +159,8 @@ def build(
             catalog,
             clock=clock,
             ttl=settings.scorecard_ttl,
-            directory=settings.scorecard_cache_dir,
+            # Over Plexus's API the score versions are what is kept on disk, so that results can name them.
+            directory=None if settings.store == "plexus_api" else settings.scorecard_cache_dir,
         )
     responder = responder or _responder(settings, aws)
     engine = DeferredEngine(lambda: build_engine(settings, environ))
@@ -247,8 +248,34 @@ def _attachments(settings: Settings, aws: Aws) -> AttachmentStore:
 
 def _store(
     settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
+) -> tuple[JobStore, Catalog, Checkpoints, AttachmentStore]:
+    """Return the stores, and the attachments to be used with them."""
+    default = "dynamodb" if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else "sql"
+    store = settings.store or default
+    own = (settings.lease_store or default) if store == "plexus_api" else store
+    jobs, catalog, checkpoints = _own_store(own, settings, aws, attachments, clock)
+    if store != "plexus_api":
+        return jobs, catalog, checkpoints, attachments
+    from plexus_scoring.stores import plexus_api  # noqa: PLC0415
+
+    settings.require("api_url", "api_key", "account_key")
+    stores = plexus_api.connect(
+        settings.api_url or "",
+        settings.api_key or "",
+        account=settings.account_key,
+        leases=jobs,
+        catalog=catalog,
+        attachments=attachments,
+        cache_directory=settings.scorecard_cache_dir,
+        takeover_seconds=settings.api_takeover_seconds,
+        clock=clock,
+    )
+    return stores.jobs, stores.catalog, checkpoints, stores.attachments
+
+
+def _own_store(
+    store: str, settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
 ) -> tuple[JobStore, Catalog, Checkpoints]:
-    store = settings.store or ("dynamodb" if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else "sql")
     if store == "dynamodb":
         from plexus_scoring.stores.dynamodb import connect  # noqa: PLC0415
 

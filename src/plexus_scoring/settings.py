@@ -78,8 +78,25 @@ class Settings:
         "PLEXUS_STORE",
         "Where jobs and results live. Default: dynamodb in a Lambda function, else sql.",
     )
+    lease_store: Literal["dynamodb", "sql", "memory"] | None = _setting(
+        "PLEXUS_LEASE_STORE",
+        "Where leases, attempts and results lie beside Plexus's API (store plexus_api). Default: dynamodb in a "
+        "Lambda function, else sql.",
+    )
+    api_takeover_seconds: NotNegative = _setting(
+        "PLEXUS_API_TAKEOVER_SECONDS",
+        "How long a job that Plexus's own worker began is left to it (store plexus_api).",
+        900.0,
+    )
+    graphql_auth_mode: Literal["api_key"] = _setting(
+        "PLEXUS_GRAPHQL_AUTH_MODE",
+        "How calls to Plexus's API are signed (store plexus_api).",
+        "api_key",
+    )
     jobs_table_name: str = _setting(
-        "PLEXUS_JOBS_TABLE_NAME", "DynamoDB table (store dynamodb).", "plexus-scoring-jobs"
+        "PLEXUS_JOBS_TABLE_NAME",
+        "DynamoDB table (store dynamodb, or leases in dynamodb).",
+        "plexus-scoring-jobs",
     )
     database_url: str = _setting(
         "PLEXUS_DATABASE_URL",
@@ -223,7 +240,7 @@ class Settings:
     )
     langgraph_checkpointer_postgres_uri: str | None = _setting(
         "PLEXUS_LANGGRAPH_CHECKPOINTER_POSTGRES_URI",
-        "PostgreSQL where the Plexus package keeps checkpoints (store plexus_api).",
+        "PostgreSQL where graphs that the Plexus package runs keep checkpoints: a retried job resumes its graph.",
         secret=True,
     )
     fetch_schema_from_transport: bool | None = _setting(

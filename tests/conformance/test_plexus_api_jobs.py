@@ -11,7 +11,7 @@ from tests.conformance.test_job_store_listings import *  # noqa: F403
 from tests.support.graphql_server import GraphQLServer
 from tests.support.plexus_api import connect
 
-histories.EXAMPLES["plexus_api"] = 8
+histories.EXAMPLES["plexus_api"] = 6
 
 
 @pytest.fixture

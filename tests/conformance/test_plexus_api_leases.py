@@ -11,7 +11,7 @@ from tests.conformance.test_job_store_histories import *  # noqa: F403  the suit
 from tests.support.graphql_server import GraphQLServer
 from tests.support.plexus_api import connect
 
-histories.EXAMPLES["plexus_api"] = 8
+histories.EXAMPLES["plexus_api over dynamodb"] = 2
 
 
 @pytest.fixture
@@ -26,6 +26,6 @@ async def stores(clock, tmp_path, dynamodb_client, threads):
     )
     with GraphQLServer(now=clock.now, any_account=True) as server:
         opened = connect(server, tmp_path, clock, account=None, leases=leases.jobs)
-        yield Stores("plexus_api", opened.jobs, opened.catalog, MemoryCheckpoints())
+        yield Stores("plexus_api over dynamodb", opened.jobs, opened.catalog, MemoryCheckpoints())
         await opened.aclose()
     dynamodb_client.delete_table(TableName="leases-of-plexus")

@@ -231,6 +231,8 @@ class GraphQLServer:
         name = request.get("operationName")
         self.operations.append(name or "")
         self.requests.append(request)
+        if name in self.before:
+            self.before[name](request)
         if self.faults:
             return self.faults.pop(0)
         if headers.get("x-api-key") != self.key:
@@ -241,8 +243,6 @@ class GraphQLServer:
             )
         if len(body) > MAX_REQUEST_BYTES:
             return 413, _errors("Request too large", "RequestEntityTooLarge"), {}
-        if name in self.before:
-            self.before[name](request)
         return 200, self._executor.run(request["query"], request.get("variables") or {}, name), {}
 
 

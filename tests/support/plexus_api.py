@@ -15,8 +15,23 @@ from tests.support.graphql_server import GraphQLServer
 GREETING = """name: Greeting
 key: greeting
 id: 42
-class: KeywordClassifier
-keywords: [hello]
+class: LangGraphScore
+model_provider: ChatOpenAI
+model_name: gpt-4o-mini-2024-07-18
+graph:
+- name: greeting
+  class: LogicalClassifier
+  code: |
+    def score(parameters, input):
+        found = "hello" in input.text.lower()
+        return Score.Result(
+            parameters=parameters,
+            value="Yes" if found else "No",
+            metadata={"explanation": "a greeting" if found else "no greeting"},
+        )
+output:
+  value: classification
+  explanation: explanation
 """
 
 
