@@ -1,0 +1,42 @@
+"""Submit one text over RabbitMQ and print the response: ``python rabbitmq_producer.py "some text"``.
+
+Needs ``pip install aio-pika`` and a worker on the same queue.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+
+import aio_pika
+
+
+async def main() -> None:
+    """Send an inline job and wait for its response on a queue of our own."""
+    url = os.environ.get("PLEXUS_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1/")
+    queue = os.environ.get("PLEXUS_RABBITMQ_REQUEST_QUEUE", "plexus-scoring-requests")
+    request = {
+        "request_id": str(uuid.uuid4()),  # send the same id again, and nothing is scored twice
+        "scorecard": os.environ.get("SCORECARD", "demo"),
+        "score": os.environ.get("SCORE", "Greeting"),
+        "item": {"text": sys.argv[1] if len(sys.argv) > 1 else "Hello, how may I help you?"},
+    }
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        replies = await channel.declare_queue(exclusive=True)
+        message = aio_pika.Message(
+            json.dumps(request).encode(),
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            correlation_id=request["request_id"],
+            reply_to=replies.name,
+        )
+        await channel.default_exchange.publish(message, routing_key=queue)
+        async with replies.iterator() as responses:
+            async for response in responses:
+                await response.ack()
+                print(response.body.decode())
+                return
+
+
+asyncio.run(main())
