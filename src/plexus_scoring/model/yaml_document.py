@@ -33,6 +33,7 @@ _FLOAT = re.compile(
     re.ASCII,
 )
 _CORE = "tag:yaml.org,2002:"
+_RESOLVED = frozenset(_CORE + kind for kind in ("int", "float", "bool", "null"))
 
 
 class Place(tuple[int, int]):
@@ -251,7 +252,7 @@ class _Builder:
             return resolve_plain(text) if event.implicit[0] else text
         if tag in ("!", _CORE + "str", _CORE + "binary"):
             return text
-        if tag.startswith(_CORE):
+        if tag in _RESOLVED:
             return resolve_plain(text)
         raise self._error(f"the tag {tag} is not allowed: write a plain value", place)
 

@@ -426,3 +426,12 @@ async def test_closing_the_engine_closes_the_models():
     assert isinstance(engine, ScoringEngine)
     await engine.aclose()
     assert model.closed
+
+
+async def test_an_items_own_explanation_is_stored_but_dependents_see_the_graphs():
+    model = ScriptedModel(["Yes"])
+    second = classifier("b", user_message="{{results['A'].explanation}}")
+    text = scorecard_of(graph("A", classifier("a")), graph("B", second, depends_on=["A"]))
+    outcome = await score(text, model=model, metadata={"explanation": "from the item"})
+    assert outcome.explanation == "from the item"
+    assert model.prompts[-1] == "Yes"

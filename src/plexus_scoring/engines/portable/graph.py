@@ -90,9 +90,7 @@ class GraphScore:
 def _outcome(state: State) -> ScoreOutcome:
     fields = state.fields
     value = "No" if fields["value"] is None else str(fields["value"])
-    metadata: dict[str, Any] = fields["metadata"]
-    # Upstream stores the item's own `explanation`, if its metadata has one.
-    explanation = metadata.get("explanation", fields["explanation"])
+    explanation = fields["explanation"]
     confidence = fields["confidence"]
     kept = {name: fields[name] for name in _KEPT if fields[name] is not None}
     return ScoreOutcome(

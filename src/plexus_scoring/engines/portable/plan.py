@@ -11,7 +11,7 @@ import msgspec
 from plexus_scoring.engines.models.base import ChatModel
 from plexus_scoring.engines.portable.base import ScoreInput
 from plexus_scoring.engines.portable.dependencies import DISABLED, ERROR, SKIPPED
-from plexus_scoring.engines.portable.graph import graph_metadata
+from plexus_scoring.engines.portable.graph import GraphScore, graph_metadata
 from plexus_scoring.engines.portable.ledger import AnswerCache, Ledger, Purse
 from plexus_scoring.engines.portable.processors import apply_processors
 from plexus_scoring.engines.portable.scorecard import ReadyScore, ReadyScorecard
@@ -30,11 +30,15 @@ log = logging.getLogger(__name__)
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """How a score of the job ended. `outcome` is None where it did not run or failed."""
+    """How a score of the job ended. `outcome` is None where it did not run or failed.
+
+    `told` is the item's own `explanation`, which upstream stores for a graph in place of the graph's.
+    """
 
     value: str
     outcome: ScoreOutcome | None = None
     reason: str | None = None
+    told: Any = None
     cost: Cost = msgspec.field(default_factory=Cost)
 
     def as_result(self) -> dict[str, Any]:
@@ -125,7 +129,8 @@ class _Job:
         ready = self.plan.scores[name]
         ledger = Ledger(name, self.models, self.purse, self.cache)
         try:
-            outcome = await ready.score.score(self._given(ready), ledger)
+            given = self._given(ready)
+            outcome = await ready.score.score(given, ledger)
             validate(outcome, ready.validation)
         except BudgetExceeded:
             raise
@@ -134,7 +139,8 @@ class _Job:
                 self.failure = error
             log.warning("the score %r failed: %s", name, error.message)
             return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
-        return Done(value=outcome.value, outcome=outcome, cost=ledger.cost(ready.order))
+        told = given.metadata.get("explanation") if isinstance(ready.score, GraphScore) else None
+        return Done(value=outcome.value, outcome=outcome, told=told, cost=ledger.cost(ready.order))
 
     def _unmet(self, name: str) -> str | None:
         for dependency in self.plan.scorecard.dependencies(name):
@@ -171,7 +177,10 @@ class _Job:
         others = [ended.cost for name, ended in self.done.items() if name != self.plan.target]
         cost = done.cost if done.cost.llm_calls else done.outcome.cost
         return msgspec.structs.replace(
-            done.outcome, cost=cost, dependencies_cost=Cost.total(others)
+            done.outcome,
+            explanation=done.outcome.explanation if done.told is None else str(done.told),
+            cost=cost,
+            dependencies_cost=Cost.total(others),
         )
 
 

@@ -273,7 +273,8 @@ def _variable_fix(name: str, known: Collection[str], *, numeric: bool) -> str:
 
 
 def _declared(nodes: Sequence[language.Node], source: ScoreSource) -> set[str]:
-    names: set[str] = set(source.entry.get("output") or ())
+    output = source.entry.get("output")
+    names: set[str] = set(output) if isinstance(output, Mapping) else set()
     for node in nodes:
         names.update(node_class(node.class_).fields)
         mappings = [node.output, node.edge.output if node.edge else None]
