@@ -194,7 +194,9 @@ class ScoringService:
             earlier = await self._jobs.find_result(
                 item_digest=item.digest(), score_version=scorecard.version, score=job.score
             )
-            if earlier is not None and earlier.job_id != job.id:
+            # What another account's jobs found is that account's.
+            own = earlier is not None and earlier.account == job.account
+            if earlier is not None and own and earlier.job_id != job.id:
                 log.info("reusing a stored result", extra={"score_result_id": earlier.id})
                 result = reused_result(job, earlier, self._clock.now())
         if result is None:

@@ -340,6 +340,17 @@ async def test_results_are_reused_where_that_is_on():
     assert second["score_result_id"] == result_id_of("b")
 
 
+async def test_another_accounts_results_are_not_reused():
+    bench = Bench(policy=Policy(reuse_results=True))
+    await bench.fill()
+    for job_id in ("a", "b"):
+        await bench.store.create(
+            NewJob(id=job_id, scorecard="card", score="Greeting", item_id="item-1", account=job_id)
+        )
+        await bench.service.handle(ScoringRequest(scoring_job_id=job_id, request_id=job_id))
+    assert len(bench.engine.contexts) == 2
+
+
 async def test_each_jobs_log_holds_its_own_lines_only(bench):
     gate = asyncio.Event()
 

@@ -25,6 +25,12 @@ class Expression:
         self._names: dict[str, str] = {}
         self._values: dict[str, Value] = {}
 
+    def copy(self) -> Expression:
+        """Return one that starts with the same names and values and goes its own way."""
+        copy = Expression()
+        copy._names, copy._values = dict(self._names), dict(self._values)
+        return copy
+
     def name(self, attribute: str) -> str:
         """Return the attribute's alias."""
         self._names[f"#{attribute}"] = attribute

@@ -121,7 +121,7 @@ class Listing:
             conditions = [expression.equals(table.LISTING_HASH, text(account)), *conditions]
         shards = await asyncio.gather(
             *(
-                self._shard(expression, shard, " AND ".join(conditions), limit)
+                self._shard(expression.copy(), shard, " AND ".join(conditions), limit)
                 for shard in range(table.OPEN_SHARDS)
             )
         )
