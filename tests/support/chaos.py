@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.result import result_id_of
@@ -196,7 +197,10 @@ class Chaos:
                 open_jobs = 0
                 for status in (JobStatus.PENDING, JobStatus.IN_PROGRESS):
                     open_jobs += len((await self.stores.jobs.list_jobs(status, limit=1)).jobs)
-                stats = await self.rig.admin.stats()
+                try:
+                    stats = await self.rig.admin.stats()
+                except StoreUnavailable:  # the broker is just coming back
+                    continue
                 if not (open_jobs or stats.waiting or stats.delayed or stats.in_flight):
                     return
                 await asyncio.sleep(0.25)

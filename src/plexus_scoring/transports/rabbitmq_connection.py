@@ -130,6 +130,7 @@ class RabbitConnection:
         # Not a robust one: a channel that died of a refusal must not be restored.
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
+                await self._connection.ready()  # it may be reconnecting
                 transport = self._connection.transport
                 if transport is None:
                     raise StoreUnavailable("RabbitMQ is not connected")

@@ -17,11 +17,11 @@ from tests.support.chaos import Account, Chaos, chaos, every, finish
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "300"))
 LONG = JOBS > 1_000
-SECONDS = 60 + JOBS / 20
+SECONDS = 45 + JOBS / 20
 ROUNDS = JOBS // 500 if LONG else 2
 BROKERS = ["rabbitmq", "redis", "sqs"]
 
-pytestmark = pytest.mark.timeout(SECONDS * 2 + 60)
+pytestmark = pytest.mark.timeout(SECONDS + 45)
 
 TABLE: list[tuple[str, str, Account]] = []
 

@@ -1,0 +1,126 @@
+import asyncio
+
+import pytest
+
+from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed, StoreUnavailable
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.metrics import MemoryMetrics
+from plexus_scoring.worker.breaker import Breaker, Circuit
+
+
+class Part:
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+
+    async def score(self, context):
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def aclose(self):
+        return "closed"
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+def circuit(told, now, *, failures=3, seconds=10):
+    return Circuit(
+        "engine",
+        failures=failures,
+        seconds=seconds,
+        changed=lambda name, problem: told.append((name, problem)),
+        clock=lambda: now[0],
+    )
+
+
+def test_it_shuts_after_failures_in_a_row_and_opens_by_time(told):
+    now = [0.0]
+    c = circuit(told, now)
+    for _ in range(2):
+        c.failed(EngineUnavailable("429"))
+    c.succeeded()  # not in a row
+    for _ in range(2):
+        c.failed(EngineUnavailable("429"))
+    assert c.wait == 0
+    c.failed(EngineUnavailable("429"))
+    assert c.wait == 10
+    assert told == [("engine", "429")]
+    now[0] = 10.0
+    c.tick()
+    assert c.wait == 0
+    assert told[-1] == ("engine", None)
+
+
+def test_on_trial_one_failure_shuts_it_again_and_one_success_ends_it(told):
+    now = [0.0]
+    c = circuit(told, now, failures=1)
+    c.failed(EngineUnavailable("down"))
+    now[0] = 11.0
+    c.failed(EngineUnavailable("still down"))
+    assert c.wait == 10
+    now[0] = 22.0
+    c.succeeded()
+    now[0] = 23.0
+    assert c.wait == 0
+    assert told[-1] == ("engine", None)
+
+
+def test_a_late_success_of_before_does_not_open_it(told):
+    c = circuit(told, [0.0], failures=1)
+    c.failed(EngineUnavailable("down"))
+    c.succeeded()
+    assert c.wait == 10
+
+
+def test_a_provider_that_asks_for_more_time_gets_it(told):
+    c = circuit(told, [0.0], failures=1)
+    c.failed(EngineUnavailable("429", retry_after=60))
+    assert c.wait == 60
+
+
+async def test_it_watches_the_engine_and_knows_a_refusal_from_an_outage(told):
+    metrics = MemoryMetrics()
+    breaker = Breaker(
+        failures=2,
+        seconds=0.05,
+        metrics=metrics,
+        changed=lambda name, problem: told.append((name, problem)),
+    )
+    down = EngineUnavailable("no answer")
+    engine = breaker.watch(
+        "engine", Part(ScoreFailed("no value"), down, ScoreFailed("x"), down, down, "Yes")
+    )
+    for _ in range(5):
+        with pytest.raises((ScoreFailed, EngineUnavailable)):
+            await engine.score(None)
+    assert not breaker.is_open
+    assert metrics.levels[names.BREAKER_OPEN] == 1
+    async with asyncio.timeout(5):
+        await breaker.wait_open()
+    assert await engine.score(None) == "Yes"
+    assert metrics.levels[names.BREAKER_OPEN] == 0
+    assert await engine.aclose() == "closed"
+    assert told == [("engine", "no answer"), ("engine", None)]
+
+
+async def test_parts_that_tell_nothing_are_left_alone():
+    breaker = Breaker(failures=1, seconds=1, metrics=MemoryMetrics(), changed=lambda *_: None)
+    part = object()
+    assert breaker.watch("catalog", part) is part
+
+
+async def test_the_stores_outage_is_told_apart_from_the_engines():
+    breaker = Breaker(failures=1, seconds=60, metrics=MemoryMetrics(), changed=lambda *_: None)
+
+    class Jobs:
+        async def claim(self):
+            raise StoreUnavailable("gone")
+
+    with pytest.raises(StoreUnavailable):
+        await breaker.watch("jobs", Jobs()).claim()
+    assert breaker.store.wait > 0
+    assert breaker.engine.wait == 0
