@@ -14,7 +14,6 @@ from infrastructure.images.engine import ENGINES, Build, Engine, ImageError, fin
 VARIANTS = {"slim": "base-slim", "full": "base"}
 MEGABYTE = 1_000_000
 BUDGETS_MB = {"function": 350, "worker": 300}
-SIZES_OF_LAYERS_MB = {"function layer": 1}
 
 
 def base_build(
@@ -64,9 +63,7 @@ def local_builds(what: Sequence[str], *, variant: str, arguments: dict[str, str]
 
 def size_report(engine: Engine) -> str:
     """Return the sizes of the images built here, beside their budgets."""
-    rows = []
-    for function in discover():
-        rows.append((f"{repository_name(function)}:local", BUDGETS_MB["function"]))
+    rows = [(f"{repository_name(name)}:local", BUDGETS_MB["function"]) for name in discover()]
     rows.append((f"{WORKER_REPOSITORY}:local", BUDGETS_MB["worker"]))
     lines = [f"{'image':<40} {'MB unpacked':>12} {'budget':>8}"]
     for image, budget in rows:

@@ -58,11 +58,9 @@ class Engine:
             # Attestations turn the image into an index, which Lambda refuses (aws-cdk#30258).
             command += ["--provenance=false", "--sbom=false", "--load"]
             if self.cache is not None:
-                command += [
-                    f"--cache-from=type=registry,ref={self.cache}",
-                    f"--cache-to=type=registry,ref={self.cache},mode=max,"
-                    "image-manifest=true,oci-mediatypes=true",
-                ]
+                place = f"type=registry,ref={self.cache}"
+                form = "mode=max,image-manifest=true,oci-mediatypes=true"  # what ECR can store
+                command += [f"--cache-from={place}", f"--cache-to={place},{form}"]
         else:
             command += ["--format", "docker", "--layers"]  # OCI's format has no HEALTHCHECK
         if self.platform is not None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesise
 
 

@@ -4,10 +4,10 @@ import json
 from collections import Counter
 
 import pytest
-from tests.support.cdk import synthesise
 
 from plexus_scoring.settings import describe_settings
 from plexus_scoring.stores.dynamodb.table import TTL_ATTRIBUTE, table_definition
+from tests.support.cdk import synthesise
 
 REQUEST = "plexus-scoring-staging-standard-request-queue"
 RESPONSE = "plexus-scoring-staging-response-queue"
@@ -42,7 +42,9 @@ def test_resource_counts(staging):
 
 
 def test_a_message_is_hidden_for_six_function_timeouts(staging):
-    timeout = staging.one("AWS::Lambda::Function", FunctionName="plexus-scoring-staging-score-processing")["Timeout"]
+    timeout = staging.one(
+        "AWS::Lambda::Function", FunctionName="plexus-scoring-staging-score-processing"
+    )["Timeout"]
     assert staging.one("AWS::SQS::Queue", QueueName=REQUEST)["VisibilityTimeout"] == 6 * timeout
 
 
@@ -178,7 +180,9 @@ def test_function_settings_are_names_the_service_knows_and_hold_no_secret(stagin
         variables = function["Properties"]["Environment"]["Variables"]
         assert set(variables) <= known
         assert not set(variables) & secret
-        assert variables["PLEXUS_SECRET_ARN"] == {"Ref": next(iter(staging.of_type("AWS::SecretsManager::Secret")))}
+        assert variables["PLEXUS_SECRET_ARN"] == {
+            "Ref": next(iter(staging.of_type("AWS::SecretsManager::Secret")))
+        }
         assert {
             "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL",
             "PLEXUS_RESPONSE_WORKER_QUEUE_URL",
@@ -217,8 +221,12 @@ def test_logs_are_encrypted_and_forgotten(staging):
     for group in staging.of_type("AWS::Logs::LogGroup").values():
         assert group["Properties"]["RetentionInDays"] == 14
         assert group["Properties"]["KmsKeyId"] == {"Fn::GetAtt": [key[0], "Arn"]}
-    groups = {g["Properties"]["LogGroupName"] for g in staging.of_type("AWS::Logs::LogGroup").values()}
-    functions = {f["Properties"]["FunctionName"] for f in staging.of_type("AWS::Lambda::Function").values()}
+    groups = {
+        g["Properties"]["LogGroupName"] for g in staging.of_type("AWS::Logs::LogGroup").values()
+    }
+    functions = {
+        f["Properties"]["FunctionName"] for f in staging.of_type("AWS::Lambda::Function").values()
+    }
     assert groups == {f"/aws/lambda/{name}" for name in functions}
 
 
@@ -306,7 +314,9 @@ def test_alarms_call_someone(full):
     for alarm in full.of_type("AWS::CloudWatch::Alarm").values():
         if "AlarmActions" in alarm["Properties"]:
             assert alarm["Properties"]["AlarmActions"]
-    called = [a for a in full.of_type("AWS::CloudWatch::Alarm").values() if "OKActions" in a["Properties"]]
+    called = [
+        a for a in full.of_type("AWS::CloudWatch::Alarm").values() if "OKActions" in a["Properties"]
+    ]
     assert len(called) == 8
 
 
@@ -318,7 +328,11 @@ def test_dashboards_and_alarms_use_the_services_metric_names(staging):
 
     def collect(value):
         if isinstance(value, str):
-            used.update(word.strip('\\"') for word in value.replace(",", " ").split() if "plexus_scoring_" in word)
+            used.update(
+                word.strip('\\"')
+                for word in value.replace(",", " ").split()
+                if "plexus_scoring_" in word
+            )
         elif isinstance(value, dict):
             any(map(collect, value.values()))
         elif isinstance(value, list):

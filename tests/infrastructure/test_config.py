@@ -6,8 +6,6 @@ import re
 
 import pytest
 
-from tests.support.cdk import require_cdk
-
 from infrastructure import functions
 from infrastructure.config.errors import ConfigError
 from infrastructure.config.model import (
@@ -18,6 +16,7 @@ from infrastructure.config.model import (
     TaskConfig,
 )
 from infrastructure.config.stages import STAGES, stage
+from tests.support.cdk import require_cdk
 
 CONNECTION = "arn:aws:codeconnections:us-east-1:111122223333:connection/0a-1b"
 
@@ -36,14 +35,29 @@ def test_an_unknown_stage_names_the_known_ones():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scoring": FunctionConfig(memory_mb=127, timeout_seconds=300)}, "scoring.memory_mb is 127"),
-        ({"scoring": FunctionConfig(memory_mb=10_241, timeout_seconds=300)}, "must be 128 to 10240"),
+        (
+            {"scoring": FunctionConfig(memory_mb=127, timeout_seconds=300)},
+            "scoring.memory_mb is 127",
+        ),
+        (
+            {"scoring": FunctionConfig(memory_mb=10_241, timeout_seconds=300)},
+            "must be 128 to 10240",
+        ),
         ({"scoring": FunctionConfig(memory_mb=512, timeout_seconds=901)}, "must be 1 to 900 s"),
-        ({"sweeper": FunctionConfig(memory_mb=512, timeout_seconds=0)}, "sweeper.timeout_seconds is 0"),
-        ({"events": EventSourceConfig(max_concurrency=1)}, "events.max_concurrency is 1: must be 2 to 1000"),
+        (
+            {"sweeper": FunctionConfig(memory_mb=512, timeout_seconds=0)},
+            "sweeper.timeout_seconds is 0",
+        ),
+        (
+            {"events": EventSourceConfig(max_concurrency=1)},
+            "events.max_concurrency is 1: must be 2 to 1000",
+        ),
         ({"events": EventSourceConfig(max_concurrency=1001)}, "must be 2 to 1000"),
         ({"events": EventSourceConfig(batch_size=10_001, window_seconds=1)}, "must be 1 to 10000"),
-        ({"events": EventSourceConfig(batch_size=11)}, "needs stage 'staging': events.window_seconds"),
+        (
+            {"events": EventSourceConfig(batch_size=11)},
+            "needs stage 'staging': events.window_seconds",
+        ),
         ({"events": EventSourceConfig(window_seconds=301)}, "must be 0 to 300 s"),
         ({"max_receive_count": 4}, "max_receive_count is 4: must be 5"),
         ({"sweep_every_minutes": 0}, "sweep_every_minutes is 0"),
@@ -101,7 +115,7 @@ def test_a_new_folder_is_a_new_function(tmp_path):
 def test_a_folder_without_handler_is_refused(tmp_path):
     add_functions(tmp_path, "score_processing", "sweeper")
     add_functions(tmp_path, "export", handler=False)
-    with pytest.raises(ConfigError, match="lambda_functions/export has no handler.py"):
+    with pytest.raises(ConfigError, match=r"lambda_functions/export has no handler\.py"):
         functions.discover(tmp_path)
 
 

@@ -1,7 +1,8 @@
 """The synthesised template, deployed to the embedded AWS, and real messages through what it made.
 
-Changed for the emulator: CodeDeploy and metric math, which it does not have, are left out; functions from images become zip functions that hand each event to the local Lambda runtime,
-where the real runtime client runs our handler with the environment that the template gave it.
+Changed for the emulator: CodeDeploy and metric math, which it does not have, are left out. Functions from images become
+zip functions that hand each event to the local Lambda runtime, where the real runtime client runs our handler with the
+environment that the template gave it.
 """
 
 import copy
@@ -10,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import WaiterError
-from tests.support.aws import require_embedded_aws
-from tests.support.cdk import COMMIT, FUNCTIONS
 
 from plexus_scoring.local import forwarder
 from plexus_scoring.local.background import LocalLambda
 from plexus_scoring.local.discovery import find_function
 from plexus_scoring.local.embedded_aws import EmbeddedAws
 from plexus_scoring.local.function import LocalFunction
+from tests.support.aws import require_embedded_aws
+from tests.support.cdk import COMMIT, FUNCTIONS
 
 STACK = "plexus-scoring-staging"
 DIGEST = "sha256:" + "c" * 64
@@ -50,18 +51,31 @@ def for_the_emulator(template, urls: Path):
     for name, resource in resources.items():
         resource.pop("UpdatePolicy", None)  # it names the deployment group
         if resource["Properties"].pop("Metrics", None):
-            plain = {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Period": 300, "Statistic": "Sum"}
+            plain = {
+                "Namespace": "AWS/Lambda",
+                "MetricName": "Errors",
+                "Period": 300,
+                "Statistic": "Sum",
+            }
             resource["Properties"] |= plain
         if resource["Type"] != "AWS::Lambda::Function":
             continue
         properties = resource["Properties"]
         assert properties.pop("PackageType") == "Image"
-        source = Path(forwarder.__file__).read_text().replace(
-            'os.environ["PLEXUS_LOCAL_INVOCATIONS_URL"]',
-            f'json.load(open({str(urls)!r}))[{properties["FunctionName"]!r}]',
+        source = (
+            Path(forwarder.__file__)
+            .read_text()
+            .replace(
+                'os.environ["PLEXUS_LOCAL_INVOCATIONS_URL"]',
+                f"json.load(open({str(urls)!r}))[{properties['FunctionName']!r}]",
+            )
         )
         assert str(urls) in source, name
-        properties |= {"Code": {"ZipFile": source}, "Handler": "index.handler", "Runtime": "python3.11"}
+        properties |= {
+            "Code": {"ZipFile": source},
+            "Handler": "index.handler",
+            "Runtime": "python3.11",
+        }
     return changed
 
 
@@ -154,7 +168,9 @@ def deployment(staging, tmp_path_factory):
         functions = list(deployment.functions())
         with LocalLambda(functions, folder) as local:
             deployment.urls.write_text(
-                json.dumps({function.name: local.invocations_url(function.name) for function in functions})
+                json.dumps(
+                    {function.name: local.invocations_url(function.name) for function in functions}
+                )
             )
             deployment.local = local
             yield deployment
@@ -183,23 +199,33 @@ async def test_a_message_becomes_a_row_two_objects_and_a_response(deployment, ap
     item = {"text": "My parcel is late again."}
     deployment.send({"request_id": "r-1", "scorecard": "parcels", "score": "Late", "item": item})
     response = json.loads(deployment.receive("ResponseQueueUrl")["Body"])
-    assert (response["request_id"], response["status"], response.get("value")) == ("r-1", "success", "Yes"), response
+    assert (response["request_id"], response["status"], response.get("value")) == (
+        "r-1",
+        "success",
+        "Yes",
+    ), response
     job = await application.jobs.get(response["scoring_job_id"])
     assert (job.status, job.attempt) == ("COMPLETED", 1)
-    stored = deployment.client("s3").list_objects_v2(Bucket=deployment.outputs["AttachmentsBucketName"])
+    stored = deployment.client("s3").list_objects_v2(
+        Bucket=deployment.outputs["AttachmentsBucketName"]
+    )
     keys = {entry["Key"] for entry in stored["Contents"]}
     prefix = f"scoreresults/{response['score_result_id']}"
     assert {f"{prefix}/trace.json", f"{prefix}/log.txt"} <= keys
 
 
 @pytest.mark.timeout(180)
-async def test_a_poison_message_lands_in_the_dead_letter_queue_with_its_reason(deployment, application):
+async def test_a_poison_message_lands_in_the_dead_letter_queue_with_its_reason(
+    deployment, application
+):
     deployment.client("sqs").send_message(
         QueueUrl=deployment.outputs["RequestQueueUrl"], MessageBody="{not json"
     )
     dead = deployment.receive("RequestDeadLetterQueueUrl")
     assert dead["Body"] == "{not json"
-    reasons = {name.lower(): value["StringValue"] for name, value in dead["MessageAttributes"].items()}
+    reasons = {
+        name.lower(): value["StringValue"] for name, value in dead["MessageAttributes"].items()
+    }
     assert any("reason" in name for name in reasons), reasons
 
 

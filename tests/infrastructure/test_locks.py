@@ -24,7 +24,10 @@ def locked(file):
 def wanted(*extras):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = set()
-    for requirement in [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]:
+    for requirement in [
+        *project["dependencies"],
+        *(r for e in extras for r in project["optional-dependencies"][e]),
+    ]:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
         if normal(name) == "plexus-scoring":
             inner = re.search(r"\[(.*?)\]", requirement)[1].split(",")
@@ -72,7 +75,9 @@ def test_locks_name_hashes_and_no_index(path):
 PAIRS = [
     pytest.param("3.12", (2, 34), "x86_64", ["lambda.txt"], id="python3.12-x86_64"),
     pytest.param("3.12", (2, 34), "aarch64", ["lambda.txt"], id="python3.12-aarch64"),
-    pytest.param("3.12", (2, 28), "x86_64", ["lambda.txt", "lambda-binary.txt"], id="python3.12-full"),
+    pytest.param(
+        "3.12", (2, 28), "x86_64", ["lambda.txt", "lambda-binary.txt"], id="python3.12-full"
+    ),
     pytest.param("3.11", (2, 17), "x86_64", ["lambda-2014.txt"], id="python3.11-x86_64"),
 ]
 

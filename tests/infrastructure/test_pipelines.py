@@ -70,7 +70,11 @@ def test_checks_come_before_images_and_images_before_the_deployment(assembly):
 
 def test_a_person_releases_production(assembly):
     names = action_names(pipeline(assembly, "production"), "Deploy")
-    assert names.index("Images") < names.index("Release") < names.index("plexus-scoring-production.Prepare")
+    assert (
+        names.index("Images")
+        < names.index("Release")
+        < names.index("plexus-scoring-production.Prepare")
+    )
 
 
 def test_no_two_steps_run_at_once(assembly):
@@ -132,7 +136,9 @@ def test_only_image_steps_push_and_only_to_their_repositories(assembly):
     named = {json.dumps(s["Resource"]).partition("repository/")[2] for s in pushing}
     assert len(pushing) == 2
     assert all(name for name in named)
-    assert not list(filter(lambda s: "ecr:PutImage" in s["Action"], statements_of(template, "Checks")))
+    assert not list(
+        filter(lambda s: "ecr:PutImage" in s["Action"], statements_of(template, "Checks"))
+    )
 
 
 # --- Repositories ---

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.support.cdk import require_cdk, synthesise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,11 @@ def test_the_cloudformation_linter_finds_nothing(assembly):
 )
 def test_bad_configuration_stops_the_synthesis_with_one_line(context, message, tmp_path):
     require_cdk()
-    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "CDK_CONTEXT_JSON": json.dumps(context),
+        "CDK_OUTDIR": str(tmp_path),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "infrastructure.app"],
         cwd=ROOT,

@@ -71,7 +71,7 @@ class Template(dict):
 
 def synthesise(folder, **options):
     """Synthesise the app into a folder and return its templates."""
-    from infrastructure.app import build
+    from infrastructure.app import build  # noqa: PLC0415  the CDK may not be installed
 
     context = {"commit": COMMIT, **options.pop("context", {})}
     build(outdir=str(folder), context=context, functions=FUNCTIONS, **options).synth()

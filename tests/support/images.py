@@ -23,25 +23,39 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
 
-def require_engine() -> None:
-    """Skip on a laptop without the tools, fail in CI."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if not missing and os.geteuid() == 0:
-        return
-    reason = (
-        f"image tests need root and {', '.join(missing or NEEDED)}: "
-        "apt-get install -y buildah podman runc mmdebstrap netavark aardvark-dns iptables"
-    )
+def missing(reason: str) -> None:
+    """Skip on a laptop, fail in CI."""
     if os.environ.get("CI") == "true":
-        pytest.fail(reason)
+        pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
-def run(*command: str, check: bool = True, timeout: float = 300, **options) -> subprocess.CompletedProcess[str]:
+def require_engine() -> None:
+    """Skip on a laptop without the tools, fail in CI."""
+    absent = [name for name in NEEDED if shutil.which(name) is None]
+    if not absent and os.geteuid() == 0:
+        return
+    reason = (
+        f"image tests need root and {', '.join(absent or NEEDED)}: "
+        "apt-get install -y buildah podman runc mmdebstrap netavark aardvark-dns iptables"
+    )
+    missing(reason)
+
+
+def run(
+    *command: str, check: bool = True, timeout: float = 300, **options
+) -> subprocess.CompletedProcess[str]:
     """Run a command with its output kept; on failure the output is the assertion's message."""
     environment = {**os.environ, "STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, **options
+        command,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **options,
     )
     if check and done.returncode != 0:
         pytest.fail(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
@@ -57,7 +71,15 @@ def stand_in() -> str:
         packages = "ca-certificates,python3.11-minimal,python3-pip,python3-venv"
         # Nothing that a runtime image does not have either: documentation, translations, package lists.
         slim = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
-        run("mmdebstrap", "--variant=minbase", *slim, f"--include={packages}", "bookworm", str(root), str(SOURCES))
+        run(
+            "mmdebstrap",
+            "--variant=minbase",
+            *slim,
+            f"--include={packages}",
+            "bookworm",
+            str(root),
+            str(SOURCES),
+        )
         for folder_name, links in {
             "var/lang/bin": ("python3.11", "python3", "python", "pip"),
             "opt/python/cp311-cp311/bin": ("python3.11", "python3", "python", "pip"),
@@ -65,7 +87,9 @@ def stand_in() -> str:
             directory = root / folder_name
             directory.mkdir(parents=True)
             for link in links:
-                (directory / link).symlink_to(f"/usr/bin/{'pip3' if link == 'pip' else 'python3.11'}")
+                (directory / link).symlink_to(
+                    f"/usr/bin/{'pip3' if link == 'pip' else 'python3.11'}"
+                )
         for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
             marker.unlink()
         (root / "var/task").mkdir()
@@ -105,10 +129,15 @@ def size(image: str) -> int:
     return int(run("podman", "image", "inspect", "--format", "{{.Size}}", image).stdout)
 
 
-def layer_sizes(image: str) -> list[int]:
-    """Return the sizes of the image's layers, the newest first."""
-    history = json.loads(run("podman", "history", "--format", "json", "--human=false", image).stdout)
-    return [layer["size"] for layer in history]
+def inspect(image: str) -> dict:
+    """Return what the engine knows of an image."""
+    (found,) = json.loads(run("podman", "image", "inspect", image).stdout)
+    return found
+
+
+def layers(image: str) -> list[str]:
+    """Return the image's layers, the oldest first."""
+    return inspect(image)["RootFS"]["Layers"]
 
 
 PODMAN_RUN = (
