@@ -11,7 +11,14 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aiormq import spec
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    DeliveryError,
+    ProbableAuthenticationError,
+    PublishError,
+)
 
 from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
 
@@ -23,6 +30,9 @@ CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What aio-pika raises when the broker cannot be reached now; closed connections are RuntimeErrors there."""
+
+REFUSALS = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+"""Wrong user, password or virtual host: trying again cannot help."""
 
 Properties = spec.Basic.Properties
 
@@ -60,7 +70,7 @@ class RabbitConnection:
                     reconnect_interval=RECONNECT_SECONDS,
                     client_properties={"connection_name": "plexus-scoring"},
                 )
-            except (aio_pika.exceptions.AuthenticationError, ValueError) as error:
+            except (*REFUSALS, ValueError) as error:
                 # Not chained: the library's error may hold the URL with its password.
                 kind = type(error).__name__
                 raise ConfigurationError(f"PLEXUS_RABBITMQ_URL is refused: {kind}") from None

@@ -1,0 +1,190 @@
+"""What only RabbitMQ has: queues with arguments, reply_to, a dead-letter queue that can be full."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition
+from plexus_scoring.model.errors import ConfigurationError, ErrorInfo
+from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
+from plexus_scoring.transports import rabbitmq_topology
+from plexus_scoring.transports.base import Envelope
+from plexus_scoring.transports.consumer import Consumer
+from plexus_scoring.transports.rabbitmq import RabbitSource
+from plexus_scoring.transports.rabbitmq_connection import RabbitConnection, persistent
+from plexus_scoring.transports.requests import RequestHandler
+from tests.support.transport_rigs import RabbitRig, eventually
+
+
+@pytest.fixture
+async def rig():
+    rig = RabbitRig()
+    yield rig
+    await rig.aclose()
+
+
+def consumer(source: RabbitSource, decide) -> Consumer:
+    return Consumer(
+        source, decide, concurrency=5, drain_seconds=5, max_hold_seconds=60, max_deliveries=5
+    )
+
+
+async def declare(rig: RabbitRig, name: str, arguments: dict) -> None:
+    async def converse(channel):
+        return await channel.queue_declare(name, durable=True, arguments=arguments)
+
+    await rabbitmq_topology.ask(rig.connection, name, "queue", converse)
+
+
+async def test_a_queue_with_other_arguments_is_named(rig):
+    await declare(rig, rig.topology.request, {"x-queue-type": "classic"})
+    with pytest.raises(
+        ConfigurationError, match=rf"{rig.topology.request} exists with other arguments"
+    ):
+        await rig.source().open()
+
+
+async def test_check_only_creates_nothing_and_names_what_is_missing(rig):
+    source = RabbitSource(rig.connection, rig.topology, prefetch=1, declare=False)
+    with pytest.raises(ConfigurationError, match=r"\.dlx does not exist"):
+        await source.open()
+    assert (await rig.admin.stats()).waiting is None
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    await source.open()  # and with everything there it is content
+    await source.aclose()
+
+
+async def test_declaring_twice_changes_nothing(rig):
+    for _ in range(2):
+        await rabbitmq_topology.declare(rig.connection, rig.topology)
+
+
+async def test_a_wrong_password_is_a_wrong_set_up_and_is_not_shown(rig):
+    connection = RabbitConnection(rig.url.replace("guest:guest", "guest:hunter2"))
+    with pytest.raises(ConfigurationError) as caught:
+        await connection.open()
+    assert "PLEXUS_RABBITMQ_URL" in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+async def respond_to(rig: RabbitRig, *, reply_to: str, correlation_id: str) -> dict[str, int]:
+    """Send one request and return how many responses each queue got."""
+
+    async def handle(request: ScoringRequest, deadline: float | None) -> Disposition:
+        await rig.responder.respond(
+            ScoringResponse(
+                request_id=request.request_id,
+                scoring_job_id=request.scoring_job_id,
+                status="success",
+                reply_to=request.reply_to,
+            )
+        )
+        handled.set()
+        return Ack()
+
+    handled = asyncio.Event()
+    worker = consumer(rig.source(), RequestHandler(handle, system="rabbitmq"))
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: rig.connection.is_up)
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    body = json.dumps({"scoring_job_id": "j", "request_id": "r"}).encode()
+    await rig.connection.publish(
+        body,
+        persistent(reply_to=reply_to, correlation_id=correlation_id),
+        routing_key=rig.topology.request,
+    )
+    await asyncio.wait_for(handled.wait(), 20)
+    worker.stop()
+    await running
+    rig.connection = RabbitConnection(rig.url)
+    counts = {}
+    for queue in (rig.topology.response, reply_to):
+        see = rabbitmq_topology.see_queue(queue)
+        try:
+            answer = await rabbitmq_topology.ask(rig.connection, queue, "queue", see)
+            counts[queue] = answer.message_count
+        except ConfigurationError:
+            counts[queue] = -1
+    return counts
+
+
+async def test_reply_to_and_correlation_id_are_honoured(rig):
+    replies = f"{rig.topology.request}-replies"
+    await rig.connection.open()
+    await declare(rig, replies, {})
+    counts = await respond_to(rig, reply_to=replies, correlation_id="call-7")
+    assert counts == {replies: 1, rig.topology.response: 0}
+    async with rig.connection.temporary_channel() as channel:
+        message = await channel.basic_get(replies, no_ack=True)
+        await channel.queue_delete(replies)
+    assert message.header.properties.correlation_id == "call-7"
+    assert json.loads(bytes(message.body))["request_id"] == "r"
+
+
+async def test_a_reply_to_that_is_gone_falls_back_to_the_response_queue(rig):
+    counts = await respond_to(rig, reply_to="no-such-queue", correlation_id="c")
+    assert counts == {"no-such-queue": -1, rig.topology.response: 1}
+
+
+async def test_a_response_never_becomes_a_request(rig):
+    counts = await respond_to(rig, reply_to=rig.topology.request, correlation_id="c")
+    assert counts == {rig.topology.request: 0, rig.topology.response: 1}
+
+
+async def test_a_full_dead_letter_queue_loses_nothing(rig):
+    await rig.connection.open()
+    full = rig.topology.queues()[rig.topology.dead] | {"x-max-length": 1}
+    await declare(rig, rig.topology.dead, full)
+    arguments = rig.topology.queues()
+
+    async def rest(channel):
+        await channel.exchange_declare(
+            rig.topology.dead_exchange, exchange_type="fanout", durable=True
+        )
+        for name, values in arguments.items():
+            if name != rig.topology.dead:
+                await channel.queue_declare(name, durable=True, arguments=values)
+        await channel.queue_bind(rig.topology.dead, rig.topology.dead_exchange)
+
+    await rabbitmq_topology.ask(rig.connection, "", "queue", rest)
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        return DeadLetter(ErrorInfo(code="invalid_request", message="never"))
+
+    source = RabbitSource(rig.connection, rig.topology, prefetch=10, declare=False)
+    worker = consumer(source, decide)
+    running = asyncio.create_task(worker.run())
+    rig.admin._declare = False
+    for n in range(8):
+        await rig.admin.send(f"{n}", request_id=f"r{n}")
+
+    async def all_kept() -> bool:
+        stats = await rig.admin.stats()
+        return not stats.waiting and stats.dead + stats.delayed == 8
+
+    await eventually(all_kept, 20)
+    stats = await rig.admin.stats()
+    assert stats.delayed > 0  # what found no room waits for it
+    worker.stop()
+    await running
+
+
+def test_the_command_names_every_missing_variable_and_ends_with_1():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PLEXUS_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from plexus_scoring.cli import main; main()", "worker", "--transport", "rabbitmq"],
+        env=environment | {"PLEXUS_STORE": "plexus_api"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.count("PLEXUS_") == 8
