@@ -9,7 +9,7 @@ import msgspec
 
 
 class CostComponent(msgspec.Struct, frozen=True, kw_only=True):
-    """The cost of one call to a model. `usd` is None where the model has no known price."""
+    """The cost of one call to a model. `usd` is 0.0, as in Plexus, where the model has no known price."""
 
     type: str = "api_call"
     provider: str = ""
