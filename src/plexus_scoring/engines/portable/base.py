@@ -67,6 +67,10 @@ class ScoreRun(Protocol):
         """When the run must have ended, in seconds since the epoch; None: never."""
         ...
 
+    def note(self, fields: Mapping[str, Any]) -> None:
+        """Keep what the score knew at its end, for templates of the scores that depend on it."""
+        ...
+
     async def ask(self, component: str, request: ChatRequest) -> ChatReply:
         """Ask a model. The call is counted for `component` (a node's name), and kept for a retried job.
 

@@ -84,7 +84,17 @@ class GraphScore:
             )
         if position == Target.END and self.configuration.output:
             apply_final_output(state, self.configuration.output, [node.node for node in self.nodes])
-        return _outcome(state)
+        outcome = _outcome(state)
+        run.note(_known(state, outcome))
+        return outcome
+
+
+def _known(state: State, outcome: ScoreOutcome) -> dict[str, Any]:
+    """Return what upstream keeps as the result's metadata: the state's fields and the item's metadata."""
+    fields = {
+        name: value for name, value in state.fields.items() if name not in ("value", "metadata")
+    }
+    return {**fields, **state.fields["metadata"], "trace": outcome.trace or {"node_results": []}}
 
 
 def _outcome(state: State) -> ScoreOutcome:

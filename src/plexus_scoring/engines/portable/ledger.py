@@ -6,7 +6,9 @@ import hashlib
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -151,6 +153,7 @@ class Ledger:
     models: ChatModel
     purse: Purse
     cache: AnswerCache
+    noted: Mapping[str, Any] = field(default_factory=dict)
     _usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
     _asked: Counter[str] = field(default_factory=Counter)
 
@@ -158,6 +161,10 @@ class Ledger:
     def deadline(self) -> float | None:
         """When the run must have ended."""
         return self.purse.deadline
+
+    def note(self, fields: Mapping[str, Any]) -> None:
+        """Keep what the score knew at its end; see `ScoreRun.note`."""
+        self.noted = fields
 
     async def ask(self, component: str, request: ChatRequest) -> ChatReply:
         """Ask a model; see `ScoreRun.ask`."""

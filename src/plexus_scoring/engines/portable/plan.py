@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -33,12 +34,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """How a score of the job ended. `outcome` is None where it did not run or failed.
 
     `told` is the item's own `explanation`, which upstream stores for a graph in place of the graph's.
+    `noted` is what a graph knew at its end: templates of dependent scores read it as `metadata`.
     """
 
     value: str
     outcome: ScoreOutcome | None = None
     reason: str | None = None
     told: Any = None
+    noted: Mapping[str, Any] = msgspec.field(default_factory=dict)
     cost: Cost = msgspec.field(default_factory=Cost)
 
     def as_result(self) -> dict[str, Any]:
@@ -46,7 +49,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
         outcome = self.outcome
         metadata: dict[str, Any] = {}
         if outcome is not None:
-            metadata = {**outcome.metadata, "explanation": outcome.explanation}
+            metadata = {**outcome.metadata, **self.noted, "explanation": outcome.explanation}
         return {
             "value": self.value,
             "explanation": outcome.explanation if outcome else None,
@@ -140,7 +143,13 @@ class _Job:
             log.warning("the score %r failed: %s", name, error.message)
             return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
         told = given.metadata.get("explanation") if isinstance(ready.score, GraphScore) else None
-        return Done(value=outcome.value, outcome=outcome, told=told, cost=ledger.cost(ready.order))
+        return Done(
+            value=outcome.value,
+            outcome=outcome,
+            told=told,
+            noted=ledger.noted,
+            cost=ledger.cost(ready.order),
+        )
 
     def _unmet(self, name: str) -> str | None:
         for dependency in self.plan.scorecard.dependencies(name):
