@@ -7,7 +7,7 @@ BENCHMARKS ?= lambda_path engine models stores runtime
 .DEFAULT_GOAL := help
 INFRA_TARGETS := setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
 .PHONY: $(INFRA_TARGETS)
-.PHONY: help setup demo test test-other-python check lint types imports bench synth lock clean
+.PHONY: chaos help setup demo test test-other-python check lint types imports bench synth lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ endif
 
 bench: setup ## Print every performance figure as a ratio against a floor or a peer
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$file" || exit 1; done
+
+chaos: setup ## Run 10,000 jobs under each fault on real brokers, and print the table
+	CHAOS_JOBS=10000 CI=true $(BIN)/pytest tests/integration/chaos -q
 
 lock: ## Renew the hash-pinned requirement files (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt

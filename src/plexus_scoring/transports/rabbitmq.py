@@ -8,6 +8,7 @@ double harmless.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustChannel
+from aio_pika.abc import AbstractChannel as AioPikaChannel
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelInvalidStateError
 
@@ -26,6 +28,7 @@ from plexus_scoring.transports import rabbitmq_topology
 from plexus_scoring.transports.base import Delivery, Envelope, current_correlation_id
 from plexus_scoring.transports.rabbitmq_acks import Acks
 from plexus_scoring.transports.rabbitmq_connection import (
+    CONFIRM_SECONDS,
     CONNECTION_ERRORS,
     RabbitConnection,
     persistent,
@@ -49,6 +52,8 @@ _BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-cou
 DEAD_LETTERS_FULL_SECONDS = 60.0
 """When a message for a full dead-letter queue is tried again."""
 REQUEUE_PAUSE_SECONDS = 1.0
+LOST_CHECK_SECONDS = 1.0
+"""How often an idle source looks whether its channel still stands."""
 
 
 class RabbitSource:
@@ -76,7 +81,7 @@ class RabbitSource:
         self._arrived = asyncio.Event()
         self._stopped = False
         self._acks = Acks()
-        self._channel: AbstractRobustChannel | None = None
+        self._channel: AioPikaChannel | None = None
         self._queue: AbstractQueue | None = None
         self._tag: str | None = None
 
@@ -85,14 +90,23 @@ class RabbitSource:
         await self._connection.open()
         prepare = rabbitmq_topology.declare if self._declare else rabbitmq_topology.check
         await prepare(self._connection, self._topology)
+        await self._consume()
+
+    async def _consume(self) -> None:
+        """Start to consume on a new channel; what an old one had brought is the broker's again."""
+        channel = await self._connection.channel()
         try:
-            self._channel = await self._connection.channel()
-            await self._channel.set_qos(prefetch_count=self._prefetch)
-            queue = await self._channel.get_queue(self._topology.request, ensure=False)
-            self._tag = await queue.consume(self._on_message)
-            self._queue = queue
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await channel.set_qos(prefetch_count=self._prefetch)
+                queue = await channel.get_queue(self._topology.request, ensure=False)
+                self._tag = await queue.consume(self._on_message)
         except CONNECTION_ERRORS as error:
             raise StoreUnavailable(f"RabbitMQ: {self.name} cannot be consumed: {error}") from error
+        self._channel, self._queue = channel, queue
+
+    @property
+    def _lost(self) -> bool:
+        return self._channel is None or self._channel.is_closed or not self._connection.is_up
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         self._buffer.append(message)
@@ -101,8 +115,13 @@ class RabbitSource:
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for messages."""
         while not self._buffer and not self._stopped:
+            if self._lost:
+                await self._consume()
+                log.info("consuming %s again", self.name)
             self._arrived.clear()
-            await self._arrived.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOST_CHECK_SECONDS):
+                    await self._arrived.wait()
         deliveries: list[Delivery] = []
         while self._buffer and len(deliveries) < limit:
             message = self._buffer.popleft()
@@ -115,7 +134,7 @@ class RabbitSource:
 
     async def stop(self) -> None:
         """Cancel the consumer."""
-        if self._queue is not None and self._tag is not None:
+        if self._queue is not None and self._tag is not None and not self._lost:
             try:
                 async with asyncio.timeout(5):
                     await self._queue.cancel(self._tag)
@@ -247,6 +266,7 @@ class RabbitResponder:
         """Publish and wait for the confirm. Raises StoreUnavailable."""
         context = tracing.traceparent() or response.traceparent
         properties = persistent(
+            message_id=f"{response.request_id}:response",
             correlation_id=current_correlation_id.get() or response.request_id,
             headers={"traceparent": context} if context else None,
         )

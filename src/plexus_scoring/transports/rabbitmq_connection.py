@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.exceptions import (
     AMQPError,
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 CONFIRM_SECONDS = 15.0
 """How long to wait for the broker's confirm, reconnecting included."""
 CONNECT_SECONDS = 10.0
-RECONNECT_SECONDS = 1.0
 CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What aio-pika raises when the broker cannot be reached now; closed connections are RuntimeErrors there."""
 
@@ -38,36 +37,47 @@ Properties = spec.Basic.Properties
 
 
 class RabbitConnection:
-    """A connection that comes back by itself, with a channel for confirmed publishing."""
+    """A connection that is made anew when it is lost, with a channel for confirmed publishing.
+
+    aio-pika's robust connection is not used: after a broker's orderly restart it was seen connected with its
+    channels closed for good. Here whoever needs a channel finds out that it is closed, and opens one.
+    """
 
     def __init__(self, url: str) -> None:
         """Connect to `url` (amqp or amqps) when `open` is called."""
         self._url = url
-        self._connection: AbstractRobustConnection | None = None
-        self._publishing: AbstractRobustChannel | None = None
+        self._connection: AbstractConnection | None = None
+        self._publishing: AbstractChannel | None = None
         self._opening = asyncio.Lock()
 
     @property
     def is_up(self) -> bool:
-        """Whether the connection stands, as far as we know."""
+        """Whether the connection stands, as far as we know. Heartbeats notice one that is half open."""
+        return self._stands()
+
+    def _stands(self) -> bool:
         connection = self._connection
-        return connection is not None and connection.connected.is_set()
+        if connection is None or connection.is_closed or connection.transport is None:
+            return False
+        return not connection.transport.connection.is_closed
 
     async def open(self) -> None:
-        """Connect, once.
+        """Connect, unless connected.
 
         Raises:
             StoreUnavailable: the broker does not answer.
             ConfigurationError: the URL is malformed, or the broker refuses the user or the virtual host.
         """
+        if self.is_up:
+            return
         async with self._opening:
-            if self._connection is not None:
+            if self._stands():  # another caller was faster
                 return
+            await self.aclose()  # what is left of a lost one
             try:
-                connection = await aio_pika.connect_robust(
+                self._connection = await aio_pika.connect(
                     self._url,
                     timeout=CONNECT_SECONDS,
-                    reconnect_interval=RECONNECT_SECONDS,
                     client_properties={"connection_name": "plexus-scoring"},
                 )
             except (*REFUSALS, ValueError) as error:
@@ -76,24 +86,34 @@ class RabbitConnection:
                 raise ConfigurationError(f"PLEXUS_RABBITMQ_URL is refused: {kind}") from None
             except CONNECTION_ERRORS as error:
                 raise StoreUnavailable(f"RabbitMQ cannot be reached: {_text(error)}") from error
-            try:
-                self._publishing = await self.channel(connection)
-            except CONNECTION_ERRORS as error:
-                await connection.close()
-                raise StoreUnavailable(f"RabbitMQ gives no channel: {_text(error)}") from error
-            self._connection = connection
 
-    async def channel(
-        self, connection: AbstractRobustConnection | None = None
-    ) -> AbstractRobustChannel:
-        """Return a new channel with confirms, on which an unroutable message raises."""
-        connection = connection or self._connection
+    async def channel(self) -> AbstractChannel:
+        """Return a new channel with confirms, on which an unroutable message raises. Raises StoreUnavailable."""
+        await self.open()
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                assert self._connection is not None  # noqa: S101  open() made it
+                return await self._connection.channel(
+                    publisher_confirms=True, on_return_raises=True
+                )
+        except CONNECTION_ERRORS as error:
+            raise StoreUnavailable(f"RabbitMQ gives no channel: {_text(error)}") from error
+
+    async def _publishing_channel(self) -> Any:
+        channel = self._publishing
+        if channel is None or not self.is_up or channel.is_closed:
+            await self.open()
+            async with self._opening:
+                channel = self._publishing
+                if channel is None or channel.is_closed:
+                    channel = self._publishing = await self._channel_of_connection()
+        return await channel.get_underlay_channel()
+
+    async def _channel_of_connection(self) -> AbstractChannel:
+        connection = self._connection
         if connection is None:
             raise StoreUnavailable("RabbitMQ is not connected")
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        if not isinstance(channel, AbstractRobustChannel):  # pragma: no cover  aio-pika's typing
-            raise TypeError("the connection is not robust")
-        return channel
+        return await connection.channel(publisher_confirms=True, on_return_raises=True)
 
     async def publish(
         self, body: bytes, properties: Properties, *, routing_key: str, exchange: str = ""
@@ -104,14 +124,12 @@ class RabbitConnection:
             NotFound: no queue takes it.
             StoreUnavailable: no confirm came, or the broker refused it.
         """
-        await self.open()
         place = f"exchange {exchange}" if exchange else f"queue {routing_key}"
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                assert self._publishing is not None  # noqa: S101  open() made it
-                channel = await self._publishing.get_underlay_channel()
+                channel = await self._publishing_channel()
                 # wait=False: the confirm says more than the socket's drain, and publishers do not queue up for it.
-                await channel.basic_publish(  # type: ignore[call-arg]  # the abstract class lags behind
+                await channel.basic_publish(
                     body,
                     exchange=exchange,
                     routing_key=routing_key,
@@ -137,10 +155,8 @@ class RabbitConnection:
         """Give a plain channel for one conversation; a refusal closes it, and nothing else."""
         await self.open()
         assert self._connection is not None  # noqa: S101  open() made it
-        # Not a robust one: a channel that died of a refusal must not be restored.
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                await self._connection.ready()  # it may be reconnecting
                 transport = self._connection.transport
                 if transport is None:
                     raise StoreUnavailable("RabbitMQ is not connected")
