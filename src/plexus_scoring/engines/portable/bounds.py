@@ -21,9 +21,9 @@ MAX_ELEMENTS: Final = 8_000_000
 MAX_BITS: Final = 1_000_000
 """Largest integer that an operation may make."""
 
-_CLOCK_EVERY: Final = 64
-_MEMORY_EVERY: Final = 16 * 1024 * 1024
-_MEMORY_SECONDS: Final = 0.002
+_LOOK_BYTES: Final = 16 * 1024 * 1024
+_LOOK_SECONDS: Final = 0.002
+_RECENT_SECONDS: Final = 1.0
 _WIDTH = re.compile(r"\d{6,}|\*")
 _SIZED: Final = (str, bytes, list, tuple)
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset)
@@ -47,15 +47,14 @@ class Meter:
     """
 
     __slots__ = (
+        "_base",
         "_deadline",
         "_grown",
         "_memory",
-        "_next_memory_check",
-        "_resident",
+        "_next_look",
         "_seconds",
         "_steps",
         "_steps_left",
-        "_until_clock",
         "stopped",
     )
 
@@ -65,30 +64,30 @@ class Meter:
         self._seconds = seconds
         self._deadline = now + seconds
         self._memory = memory
-        self._resident: int | None = None
-        self._next_memory_check = now + _MEMORY_SECONDS
+        self._base = _recent_resident_bytes(now)
+        self._next_look = now + _LOOK_SECONDS
         self._grown = 0
-        self._until_clock = _CLOCK_EVERY
         self.stopped: str | None = None
 
     def step(self) -> None:
         """Count one loop pass or call."""
-        self._until_clock -= 1
-        if self._until_clock <= 0:
-            self._look()
+        # The clock is read at each step, for a few steps may each make a value of many megabytes.
+        self._steps_left -= 1
+        now = time.monotonic()
+        if now >= self._next_look or self._steps_left < 0:
+            self._look(now)
 
     def grow(self, size: int) -> None:
         """Count a value of `size` bytes that an operation is about to make."""
         self._grown += size
-        if self._grown >= _MEMORY_EVERY:
+        if self._grown >= _LOOK_BYTES:
             self._grown = 0
-            self._look()
-            self._check_memory()
+            self._look(time.monotonic())
 
     def cancel(self) -> None:
         """Stop the run at its next step, from another thread."""
         self.stopped = "cancelled"
-        self._until_clock = 0
+        self._next_look = 0.0
 
     def seconds_left(self) -> float:
         """Return the time that is left, at least a millisecond."""
@@ -97,29 +96,19 @@ class Meter:
     def stop(self, reason: str) -> NoReturn:
         """Stop the run."""
         self.stopped = reason
-        self._until_clock = 0
+        self._next_look = 0.0
         raise Stopped(reason)
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         if self.stopped is not None:
             raise Stopped(self.stopped)
-        self._steps_left -= _CLOCK_EVERY - max(self._until_clock, 0)
-        self._until_clock = _CLOCK_EVERY
         if self._steps_left < 0:
             self.stop(f"more than {self._steps:,} loop passes and calls")
-        now = time.monotonic()
         if now > self._deadline:
             self.stop(f"longer than {self._seconds:g} s")
-        if now > self._next_memory_check:
-            self._check_memory()
-            self._next_memory_check = now + _MEMORY_SECONDS
-
-    def _check_memory(self) -> None:
-        now = resident_bytes()
-        if self._resident is None:
-            self._resident = now
-        elif now - self._resident > self._memory:
+        if resident_bytes() - self._base > self._memory:
             self.stop(f"more than {self._memory // 1024 // 1024} MiB of memory")
+        self._next_look = now + _LOOK_SECONDS
 
 
 METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
@@ -133,6 +122,17 @@ def resident_bytes() -> int:
             return int(file.read(128).split()[1]) * _PAGE
     except OSError:
         return 0
+
+
+_recent: tuple[float, int] = (float("-inf"), 0)
+
+
+def _recent_resident_bytes(now: float) -> int:
+    """Return the process's memory of at most a second ago: reading it for each run would cost more than the run."""
+    global _recent  # noqa: PLW0603 - one process, one memory
+    if now - _recent[0] > _RECENT_SECONDS:
+        _recent = (now, resident_bytes())
+    return _recent[1]
 
 
 def stop(reason: str) -> NoReturn:

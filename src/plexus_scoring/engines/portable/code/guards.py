@@ -8,8 +8,8 @@ import logging
 import operator
 import re
 import types
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, UserList, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from string import Formatter
 from typing import Any, Final
@@ -116,7 +116,9 @@ def _bounded_method(value: Any, name: str) -> Callable[..., Any] | None:
         return bounds.NUMBER_METHODS.get(name)
     if isinstance(value, Counter) and name == "elements":
         return lambda: bounds.metered(value.elements())
-    return partial(_extend, value) if isinstance(value, list) and name == "extend" else None
+    if isinstance(value, (list, deque, UserList)) and name in {"extend", "extendleft"}:
+        return partial(_extend, value, name)
+    return None
 
 
 def _bounded_of_class(kind: type, name: str) -> Callable[..., Any] | None:
@@ -125,9 +127,10 @@ def _bounded_of_class(kind: type, name: str) -> Callable[..., Any] | None:
     return bounds.NUMBER_METHODS.get(name) if issubclass(kind, (int, float)) else None
 
 
-def _extend(target: list[Any], items: Iterable[Any]) -> None:
-    target.extend(spread(items))
-    bounds.check_size(len(target), "extend()")
+def _extend(target: Any, name: str, items: Iterable[Any]) -> None:
+    more = spread(items)
+    bounds.check_size(len(target) + (len(items) if isinstance(items, Sized) else 0), f"{name}()")
+    getattr(target, name)(more)
 
 
 class _SafeFormatter(Formatter):

@@ -126,7 +126,13 @@ class ScorecardPolicy(RestrictingNodeTransformer):
         return self.node_contents_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        return self.node_contents_visit(node)
+        node = self.node_contents_visit(node)
+        if any(
+            isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Slice)
+            for target in node.targets
+        ):  # `x[len(x):] = x` doubles x
+            node.value = self._call("_spread_", node.value, node.value)
+        return node
 
     # Operations that can make large values
 
