@@ -58,6 +58,13 @@ test-other-python: .venv-other/.installed ## Run the tests without services on t
 	.venv-other/bin/python -m pytest -q tests/unit tests/conformance $(PYTEST)
 endif
 
+# Not part of `make test`: Plexus is on no package index, and what its scores import takes 6.5 GB.
+test-plexus: setup ## Run the recorded cases on Plexus itself and on the portable engine (PLEXUS_SRC=checkout of Plexus)
+	@test -n "$(PLEXUS_SRC)" || { echo "PLEXUS_SRC=DIR: a checkout of https://github.com/AnthusAI/Plexus (1.50.1)"; exit 2; }
+	$(BIN)/python -m tests.support.plexus_environment "$(PLEXUS_SRC)" .venv-plexus --uv "$(UV)" \
+		$(if $(PLEXUS_COST_CALCULATOR),--cost-calculator "$(PLEXUS_COST_CALCULATOR)")
+	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m pytest -q tests/integration/plexus $(PYTEST)
+
 .venv-other/.installed: requirements/dev.txt pyproject.toml
 	$(OTHER) -m venv .venv-other
 	.venv-other/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
@@ -81,6 +88,8 @@ setup-infra: setup .venv/.installed-infra ## Add the CDK and the linters of the 
 .venv/.installed-infra: requirements/infra.txt .venv/.installed
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/infra.txt
 	@touch $@
+
+test: setup-infra
 
 synth: setup-infra ## Write both stages and their pipelines to cdk.out/ (needs no AWS access)
 	rm -rf cdk.out

@@ -111,12 +111,30 @@ def build_engine(settings: Settings, environ: Mapping[str, str] | None = None) -
         from plexus_scoring.engines.mock import MockEngine  # noqa: PLC0415
 
         return MockEngine()
+    if settings.engine == "plexus":
+        return _plexus_engine(settings, environ)
     from plexus_scoring.engines.models.router import ModelRouter  # noqa: PLC0415
     from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
     from plexus_scoring.engines.portable.engine import PortableEngine  # noqa: PLC0415
 
     models = ModelRouter(ModelSettings.from_environment(environ))
-    return PortableEngine(models, trust_code=settings.trust_code)
+    portable = PortableEngine(models, trust_code=settings.trust_code)
+    if settings.engine == "portable":
+        return portable
+    from plexus_scoring.engines.auto import AutoEngine  # noqa: PLC0415
+    from plexus_scoring.engines.plexus.package import is_installed  # noqa: PLC0415
+
+    return AutoEngine(
+        portable, installed=is_installed, plexus=lambda: _plexus_engine(settings, environ)
+    )
+
+
+def _plexus_engine(settings: Settings, environ: Mapping[str, str] | None) -> ScoringEngine:
+    from plexus_scoring.engines.plexus import PlexusEngine  # noqa: PLC0415
+
+    return PlexusEngine(
+        environ=environ, checkpointer_uri=settings.langgraph_checkpointer_postgres_uri
+    )
 
 
 def build(
@@ -163,6 +181,10 @@ def build(
             directory=None if settings.store == "plexus_api" else settings.scorecard_cache_dir,
         )
     responder = responder or _responder(settings, aws)
+    if settings.engine == "plexus" and settings.mode == "real":
+        from plexus_scoring.engines.plexus.package import check  # noqa: PLC0415
+
+        check()  # at the start, before any job could fail for it
     engine = DeferredEngine(lambda: build_engine(settings, environ))
     if observe is not None:
         jobs, catalog, attachments, responder, engine = (

@@ -25,6 +25,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         external_id: The id that the item has in its system of origin.
         account_id: The account it belongs to, where the store knows accounts.
         s3: Where the text lies if it is not inline. A service reads it before it scores.
+        attached_files: Keys of files that belong to it (Plexus's input sources read them).
     """
 
     id: str
@@ -33,10 +34,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     external_id: str | None = None
     account_id: str | None = None
     s3: ObjectRef | None = None
+    attached_files: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """Return a hash of the content (text and metadata), the key under which results are reused."""
-        body = msgspec.json.encode(
-            {"text": self.text, "metadata": self.metadata}, order="deterministic"
-        )
+        """Return a hash of the content (text, metadata, files), the key under which results are reused."""
+        content: dict[str, Any] = {"text": self.text, "metadata": self.metadata}
+        if self.attached_files:
+            content["attached_files"] = self.attached_files
+        body = msgspec.json.encode(content, order="deterministic")
         return hashlib.sha256(body).hexdigest()

@@ -62,7 +62,7 @@ class PortableEngine:
             raise
 
     def supports(self, scorecard: Scorecard, score: str) -> list[str]:
-        """Return the classes, in the score's dependencies and itself, that this engine does not run.
+        """Return the classes and input sources, of the score and its dependencies, that this engine does not run.
 
         Raises NotFound, ScorecardError.
         """
@@ -72,6 +72,10 @@ class PortableEngine:
             found = class_name(ready.sources[name])
             if not runs(found) and found not in missing:
                 missing.append(found)
+            item = ready.sources[name].entry.get("item")
+            source = item.get("class") if isinstance(item, dict) else None
+            if source and str(source) not in missing:
+                missing.append(str(source))
         return missing
 
     async def aclose(self) -> None:

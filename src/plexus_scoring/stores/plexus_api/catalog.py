@@ -128,9 +128,7 @@ class PlexusApiCatalog:
         metadata = records.awsjson(item.metadata)
         text = item.text
         whole = (
-            text is not None
-            and metadata is not None
-            and records.fits(text, records.MAX_TEXT_BYTES)
+            text is not None and metadata is not None and records.fits(text, records.MAX_TEXT_BYTES)
         )
         account_id = await self._accounts.id_of(key)
         values = {

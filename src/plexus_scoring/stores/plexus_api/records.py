@@ -69,9 +69,13 @@ def item_of(record: Record, *, account: str | None) -> Item:
     """Return an Item record; its text is None where it lies elsewhere."""
     item_id = str(record["id"])
     text = record.get("text")
+    files = tuple(str(file) for file in record.get("attachedFiles") or () if file)
+    if text is None and files:
+        text = ""  # the files are the text
     return Item(
         id=item_id,
         text=text if isinstance(text, str) else None,
+        attached_files=files,
         metadata=json_object(record.get("metadata"), f"metadata of item {item_id}"),
         external_id=record.get("externalId") or None,
         account_id=account,
