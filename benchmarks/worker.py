@@ -86,10 +86,7 @@ class Bench:
         else:
             self._queue_peer(name, count, environment)
         log = Path(self.folder) / f"{self._runs}-{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                self._command(name), cwd=PEERS, env=environment, stdout=output, stderr=output
-            )
+        process = self._start(name, environment, log)
         try:
             run = await self._measure(connection, topology.response, process, count)
         except BaseException:
@@ -106,6 +103,12 @@ class Bench:
         await self._delete(connection, topology)
         await connection.aclose()
         return run
+
+    def _start(self, name: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                self._command(name), cwd=PEERS, env=environment, stdout=output, stderr=output
+            )
 
     async def _measure(
         self, connection: RabbitConnection, queue: str, process: subprocess.Popen[bytes], count: int
@@ -309,7 +312,8 @@ async def compare(bench: Bench, options: argparse.Namespace) -> None:
         each = [run.rate for run in all_of_it]
         rate = rates[name] = statistics.median(each)
         row = f"| {name} | {rate:,.0f} ({min(each):,.0f}-{max(each):,.0f}) "
-        row += f"| {statistics.median(run.cpu_ms for run in all_of_it):.2f} | {max(run.peak_mib for run in all_of_it):.0f} |"
+        cpu = statistics.median(run.cpu_ms for run in all_of_it)
+        row += f"| {cpu:.2f} | {max(run.peak_mib for run in all_of_it):.0f} |"
         print(row + (f" {100 * rate / ceiling:.0f} |" if ceiling else ""))
     peers = {name: rate for name, rate in rates.items() if name not in {"ours", "floor"}}
     if peers and "ours" in rates:

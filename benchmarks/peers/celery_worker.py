@@ -29,6 +29,7 @@ local = threading.local()
 
 
 def producer() -> Any:
+    """Return this thread's producer."""
     if not hasattr(local, "producer"):
         pool.open()
         connection = Connection(AMQP, transport_options={"confirm_publish": True})
@@ -38,6 +39,7 @@ def producer() -> Any:
 
 @app.task(name="score")
 def score(request_id: str, scoring_job_id: str) -> None:
+    """Do the work of one job."""
     send = producer()
     if ENGINE_SECONDS:
         time.sleep(ENGINE_SECONDS)

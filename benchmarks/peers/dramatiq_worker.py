@@ -14,6 +14,8 @@ from work import AMQP, DATABASE, ENGINE_SECONDS, INSERT, REQUESTS, RESPONSES, UP
 
 
 class QuorumBroker(RabbitmqBroker):
+    """Declares quorum queues, as every contender has them."""
+
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         arguments = super()._build_queue_arguments(queue_name)
         arguments.pop("x-max-priority", None)
@@ -27,6 +29,7 @@ local = threading.local()
 
 
 def channel() -> Any:
+    """Return this thread's channel."""
     if not hasattr(local, "channel"):
         connection = pika.BlockingConnection(pika.URLParameters(AMQP))
         local.channel = connection.channel()
@@ -36,6 +39,7 @@ def channel() -> Any:
 
 @dramatiq.actor(queue_name=REQUESTS, max_retries=3)
 def score(request_id: str, scoring_job_id: str) -> None:
+    """Do the work of one job."""
     if ENGINE_SECONDS:
         time.sleep(ENGINE_SECONDS)
     with pool.connection() as connection:

@@ -30,11 +30,13 @@ publisher = broker.publisher(
 
 @app.on_startup
 async def start() -> None:
+    """Connect before the first job."""
     await pool.open(wait=True)
 
 
 @broker.subscriber(RabbitQueue(REQUESTS, queue_type=QueueType.QUORUM, durable=True))
 async def score(message: dict[str, str]) -> None:
+    """Do the work of one job."""
     if ENGINE_SECONDS:
         await asyncio.sleep(ENGINE_SECONDS)
     job_id = message["scoring_job_id"]

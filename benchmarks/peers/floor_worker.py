@@ -22,6 +22,7 @@ from work import (
 
 
 async def main() -> None:
+    """Run until stopped."""
     pool = AsyncConnectionPool(DATABASE, min_size=10, max_size=10, open=False)
     await pool.open(wait=True)
     connection = await aio_pika.connect_robust(AMQP)

@@ -11,6 +11,7 @@ from work import AMQP, REQUESTS
 
 
 async def plain(count: int) -> None:
+    """Queue bare JSON."""
     connection = await aio_pika.connect(AMQP)
     async with connection:
         channel = await connection.channel()
@@ -32,6 +33,7 @@ async def plain(count: int) -> None:
 
 
 async def taskiq(count: int) -> None:
+    """Queue through taskiq's own client."""
     from taskiq_worker import broker, score
 
     await broker.startup()
@@ -43,6 +45,7 @@ async def taskiq(count: int) -> None:
 
 
 def main() -> None:
+    """Queue what the command line asks for."""
     peer, count = sys.argv[1], int(sys.argv[2])
     if peer == "celery":
         from celery_worker import score

@@ -18,5 +18,6 @@ INSERT = "INSERT INTO peer_results (id, job_id, value) VALUES (%s, %s, 'Yes')"
 
 
 def response(request_id: str, job_id: str) -> bytes:
+    """Return the response's body."""
     body = {"request_id": request_id, "scoring_job_id": job_id, "status": "success", "value": "Yes"}
     return json.dumps(body).encode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import collections
 import contextlib
+import functools
 import json
 import os
 import random
@@ -13,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.model.item import Item
@@ -52,6 +57,28 @@ class Account:
         assert self.results == self.completed, "a result without its job, or two for one"
         assert self.unanswered == [], f"{len(self.unanswered)} without a response"
         assert self.contradictions == []
+
+
+def show_logs(folder: Path) -> None:
+    """Write the end of each worker's log where pytest shows it with a failure."""
+    for log in sorted(folder.glob("worker-*.log")):
+        sys.stdout.write(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}\n")
+
+
+@functools.cache
+def _server() -> str:
+    """The test process's PostgreSQL."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(postgresql())
+
+
+def new_database() -> str:
+    """Return the URL of an empty database."""
+    server, name = _server(), f"chaos_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.rsplit("/", 1)[0] + f"/{name}"
 
 
 class Chaos:
@@ -249,7 +276,7 @@ async def chaos(
 ) -> AsyncIterator[Chaos]:
     """Give a run on the process's broker and a database of its own, each behind a proxy if asked."""
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(postgresql())
+        url = new_database()
         await asyncio.to_thread(upgrade, url)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plexus-chaos-")))
         rig: Any = {"rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}[kind]()
@@ -269,8 +296,7 @@ async def chaos(
         try:
             yield run
         except BaseException:
-            for log in sorted(folder.glob("worker-*.log")):
-                print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
+            show_logs(folder)
             raise
         finally:
             await run.aclose()

@@ -1,4 +1,4 @@
-"""The real worker with faults put into it by environment variables: a slow engine, a store that refuses, a wrong clock."""
+"""The real worker with faults put into it by variables: a slow engine, a store that refuses, a wrong clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plexus_scoring.model.errors import StoreUnavailable
 
 
 def slow_engine(seconds: float) -> None:
-    from plexus_scoring.engines import mock
+    from plexus_scoring.engines import mock  # noqa: PLC0415  after the clock is wrong
 
     real = mock.MockEngine.score
 
@@ -26,7 +26,7 @@ def slow_engine(seconds: float) -> None:
 
 def refusing_store(share: float) -> None:
     """Half of the refusals come after the write: its answer is lost."""
-    from plexus_scoring.stores.sql.jobs import SqlJobStore
+    from plexus_scoring.stores.sql.jobs import SqlJobStore  # noqa: PLC0415  after the clock is wrong
 
     for name in ("claim", "renew", "complete", "release", "fail"):
         real = getattr(SqlJobStore, name)
@@ -59,7 +59,7 @@ def main() -> None:
         slow_engine(seconds)
     if share := float(environ.get("CHAOS_STORE_REFUSES", "0")):
         refusing_store(share)
-    from plexus_scoring.cli import main as run
+    from plexus_scoring.cli import main as run  # noqa: PLC0415  after the clock is wrong
 
     sys.argv[0] = "plexus-scoring"
     run()

@@ -1,0 +1,98 @@
+"""The operators' commands on a real broker and a real database, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from plexus_scoring.model.errors import ErrorInfo
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import Claimed, JobStatus, NewJob
+from plexus_scoring.stores.sql import connect, upgrade
+from plexus_scoring.transports import rabbitmq_topology
+from plexus_scoring.transports.rabbitmq import reason_headers
+from plexus_scoring.transports.rabbitmq_connection import persistent
+from tests.support.transport_rigs import RabbitRig
+
+
+@pytest.fixture
+async def rig():
+    rig = RabbitRig()
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    yield rig
+    await rig.aclose()
+
+
+@pytest.fixture
+def command(rig, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PLEXUS_")} | {
+        "PLEXUS_STORE": "sql",
+        "PLEXUS_DATABASE_URL": f"sqlite:///{tmp_path}/jobs.db",
+        "PLEXUS_SCORING_MODE": "mock",
+        "PLEXUS_TRANSPORT": "rabbitmq",
+        "PLEXUS_RABBITMQ_URL": rig.url,
+        "PLEXUS_RABBITMQ_REQUEST_QUEUE": rig.topology.request,
+        "PLEXUS_RABBITMQ_RESPONSE_QUEUE": rig.topology.response,
+    }
+
+    def run(*arguments):
+        ended = subprocess.run(
+            [sys.executable, "-c", "from plexus_scoring.cli import main; main()", *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    return run
+
+
+async def bury(rig, body, code):
+    reason = ErrorInfo(code=code, message="line 3: no such class")
+    await rig.connection.publish(
+        body.encode(),
+        persistent(message_id=code, headers=reason_headers(reason, rig.topology.request)),
+        routing_key="",
+        exchange=rig.topology.dead_exchange,
+    )
+
+
+async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, command, tmp_path):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    upgrade(url)
+    stores = connect(url)
+    await stores.jobs.create(NewJob(id="j1", scorecard="c", score="s", item=Item(id="i", text="t")))
+    claimed = await stores.jobs.claim("j1", lease_seconds=60)
+    assert isinstance(claimed, Claimed)
+    await stores.jobs.fail(claimed.lease, ErrorInfo(code="scorecard_error", message="no"))
+    await bury(rig, '{"scoring_job_id": "j1"}', "scorecard_error")
+    await bury(rig, "{", "invalid_request")
+
+    listed = json.loads(command("dlq", "list", "--format", "json").stdout)
+    assert {row["reason_code"] for row in listed} == {"scorecard_error", "invalid_request"}
+    shown = json.loads(command("dlq", "show", "scorecard_error").stdout)
+    assert shown["body"] == {"scoring_job_id": "j1"}
+
+    tried = command("dlq", "redrive", "--reason", "scorecard_error", "--dry-run")
+    assert "would move" in tried.stdout
+    counts = json.loads(command("queue", "stats", "--format", "json").stdout)
+    assert (counts["waiting"], counts["dead"]) == (0, 2)
+
+    command("dlq", "redrive")  # the malformed one stays
+    counts = json.loads(command("queue", "stats", "--format", "json").stdout)
+    assert (counts["waiting"], counts["dead"]) == (1, 1)
+    job = await stores.jobs.get("j1")
+    assert job is not None
+    assert job.status is JobStatus.PENDING
+
+    swept = command("sweep", "--older-than", "0")
+    assert swept.stdout.split() == ["j1"]
+    await stores.aclose()
