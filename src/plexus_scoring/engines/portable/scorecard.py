@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from plexus_scoring.model.scorecard_yaml import read_document, score_entries
 from plexus_scoring.model.yaml_document import YamlDocument
 
 KEPT_SCORECARDS = 64
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,17 @@ class ReadyScorecard:
         return found
 
     def dependencies(self, name: str) -> tuple[Dependency, ...]:
-        """Return a score's direct dependencies. Raises ScorecardError for a name that is no score."""
+        """Return a score's direct dependencies.
+
+        A name that is no score of this scorecard is left out, with its condition, as Plexus leaves it out: a team's
+        values must not change with the engine. The job's log warns of it, and lint calls it an error.
+        """
         known = self._dependencies.get(name)
         if known is None:
-            source = self.sources[name]
             known = tuple(
-                Dependency(self._dependency(source, wanted.name), wanted.condition)
-                for wanted in read_dependencies(source.entry.get("depends_on"))
+                Dependency(found, wanted.condition)
+                for wanted in read_dependencies(self.sources[name].entry.get("depends_on"))
+                if (found := self._dependency(name, wanted.name)) is not None
             )
             self._dependencies[name] = known
         return known
@@ -136,13 +143,13 @@ class ReadyScorecard:
                 return place["processors"] or ()
         return ()
 
-    def _dependency(self, source: ScoreSource, name: str) -> str:
+    def _dependency(self, score: str, name: str) -> str | None:
         if name in self.sources:
             return name
         found = self._folded.get(name.casefold()) or self._references.get(name)
         if found is None:
-            raise source.error(
-                f"depends on {name!r}, which is no score of this scorecard", "depends_on"
+            log.warning(
+                "score %r depends on %r, which is no score of this scorecard: ignored", score, name
             )
         return found
 
