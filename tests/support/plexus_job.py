@@ -1,0 +1,46 @@
+"""Scores one text with the engine `plexus`, as one attempt at a job: `python -m tests.support.plexus_job JSON`.
+
+The JSON has source, score, text, job_id, checkpointer (a PostgreSQL URI or null). The outcome is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from plexus_scoring.engines.plexus import PlexusEngine
+from plexus_scoring.model.errors import ScoringError
+from plexus_scoring.model.item import Item
+from plexus_scoring.model.scorecard_yaml import load_scorecard
+from plexus_scoring.ports import ScoreContext
+
+
+async def main(given: dict[str, Any]) -> None:
+    os.environ.setdefault("PLEXUS_ACCOUNT_KEY", "default")
+    engine = PlexusEngine(checkpointer_uri=given.get("checkpointer"))
+    try:
+        outcome = await engine.score(
+            ScoreContext(
+                item=Item(id="item", text=given["text"]),
+                scorecard=load_scorecard(given["source"], file="scorecard.yaml"),
+                score=given["score"],
+                job_id=given["job_id"],
+                deadline=time.time() + 300,
+            )
+        )
+        answer: dict[str, Any] = {"outcome": msgspec.to_builtins(outcome)}
+    except ScoringError as error:
+        answer = {"error": error.code, "message": error.message}
+    finally:
+        await engine.aclose()
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))
