@@ -43,7 +43,8 @@ class PrometheusMetrics:
 
     def __init__(self, *, environment: str = "local") -> None:
         """Start with no metric but the deployment's name."""
-        disable_created_metrics()  # a second series for each counter, that nobody reads
+        # A second series for each counter, that nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self._registry = CollectorRegistry()
         self._families: dict[str, Any] = {}
         self._children: dict[tuple[str, ...], Any] = {}
