@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from plexus_scoring.model.errors import ScorecardError
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.ports import ScoreContext, ScoringEngine
@@ -50,19 +49,15 @@ class AutoEngine:
     async def score(self, context: ScoreContext) -> ScoreOutcome:
         """Compute the score; see `ScoringEngine.score`.
 
-        Raises ScorecardError, naming the class, where neither engine runs it.
+        Raises ScorecardError, naming the class and its place, where neither engine runs it.
         """
         missing = self._missing_classes(context.scorecard, context.score)
         if not missing:
             return await self._portable.score(context)
         if self._plexus is None:
             if not self._installed():
-                names = ", ".join(missing)
-                raise ScorecardError(
-                    f"the score {context.score!r} needs {names}, which the portable engine does not run, and the "
-                    "Plexus package, which may, is not installed here",
-                    file=context.scorecard.file,
-                )
+                # It refuses the score, and says at which line of the scorecard.
+                return await self._portable.score(context)
             self._plexus = self._make()
         log.info("scored by the Plexus package", extra={"needs": ", ".join(missing)})
         return await self._plexus.score(context)
