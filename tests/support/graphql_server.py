@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from tests.support.graphql_schema import MODELS, index_query, schema
 from tests.support.graphql_tables import Record, Tables
 
 MAX_REQUEST_BYTES = 1_000_000
+_UNKNOWN_INPUT = re.compile(r"Expected value of type '(\w+)' not to include unknown field '(\w+)'")
 
 
 class Executor:
@@ -256,11 +258,10 @@ def _as_appsync(error: GraphQLError) -> Record:
     words = message.replace("'", '"').split('"')
     if message.startswith("Cannot query field"):
         message = f"Validation error of type FieldUndefined: Field '{words[1]}' in type '{words[3]}' is undefined"
-    elif "is not defined by type" in message:
-        field, model = words[-4], words[-2]
+    elif unknown := _UNKNOWN_INPUT.search(message):
         message = (
-            f"The variables input contains a field name '{field}' that is not defined for input "
-            f"object type '{model}'"
+            f"The variables input contains a field name '{unknown[2]}' that is not defined for input "
+            f"object type '{unknown[1]}'"
         )
     answer: Record = {"message": message, "path": error.path, "locations": None}
     if kind:
