@@ -141,7 +141,7 @@ class Bench:
             "BENCH_REQUESTS": topology.request,
             "BENCH_RESPONSES": topology.response,
             "BENCH_ENGINE_SECONDS": str(options.engine),
-            "BENCH_CONCURRENCY": str(options.concurrency),
+            "BENCH_CONCURRENCY": str(options.concurrency or 50),
             "CHAOS_ENGINE_SECONDS": str(options.engine),
             "PLEXUS_STORE": "sql",
             "PLEXUS_DATABASE_URL": self.database,
@@ -151,8 +151,8 @@ class Bench:
             "PLEXUS_RABBITMQ_URL": self.url,
             "PLEXUS_RABBITMQ_REQUEST_QUEUE": topology.request,
             "PLEXUS_RABBITMQ_RESPONSE_QUEUE": topology.response,
-            "PLEXUS_RABBITMQ_PREFETCH": str(options.prefetch),
-            "PLEXUS_WORKER_CONCURRENCY": str(options.concurrency),
+            "PLEXUS_RABBITMQ_PREFETCH": str(2 * (options.concurrency or 300)),
+            "PLEXUS_WORKER_CONCURRENCY": str(options.concurrency or 300),
             "PLEXUS_HEALTH_HOST": "127.0.0.1",
             "PLEXUS_HEALTH_PORT": "0",
             "LOG_LEVEL": "WARNING",  # as the peers are set; a job's log is not written either
@@ -167,7 +167,7 @@ class Bench:
             "floor": [python, "floor_worker.py"],
             "faststream": [python, "faststream_worker.py"],
             "taskiq": [python, "-m", "taskiq", "worker", "taskiq_worker:broker", "--workers", "1",
-                       "--max-async-tasks", str(scale.concurrency), "--ack-type", "when_executed",
+                       "--max-async-tasks", str(scale.concurrency or 50), "--ack-type", "when_executed",
                        "--log-level", "WARNING"],
             "dramatiq": [python, "-m", "dramatiq", "dramatiq_worker", "--processes", "1",
                          "--threads", threads],
@@ -343,15 +343,20 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engine", type=float, default=0.0, help="seconds that a score takes")
-    parser.add_argument("--concurrency", type=int, default=100)
-    parser.add_argument("--prefetch", type=int, default=0, help="default: twice the concurrency")
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=0,
+        help="default: each contender's best for a no-op score (ours 300, asyncio peers 50, thread pools 8)",
+    )
     parser.add_argument(
         "--contenders",
         nargs="+",
         default=["ours", "floor", "celery", "dramatiq", "taskiq", "faststream"],
     )
     options = parser.parse_args()
-    options.prefetch = options.prefetch or 2 * options.concurrency
+    if options.engine and not options.concurrency:
+        parser.error("--engine needs --concurrency: the ceiling follows from both")
     if set(options.contenders) - {"ours"}:
         prepare_peers()
     with postgresql(durable=True) as database:
