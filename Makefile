@@ -80,6 +80,7 @@ chaos: setup ## Run 10,000 jobs under each fault on real brokers, and print the 
 lock: ## Renew the hash-pinned requirement files (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/ministack.in -o requirements/ministack.txt
+	$(MAKE) lock-deploy
 
 # --- Deployment -------------------------------------------------------------------------------------------------
 # The CDK is 600 MB, so that what runs and tests the service does without it.
@@ -104,13 +105,14 @@ images: ## Build base, function and worker images with docker, podman or buildah
 image-sizes: ## Show the sizes of the built images beside their budgets
 	$(PYTHON) -m infrastructure.images.build --sizes
 
+FUNCTION_EXTRAS := --extra lambda --extra portable --extra rubric
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra infra -o requirements/infra.txt
-	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra lambda --extra portable -o requirements/lambda.txt
+	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda.txt
 	@mkdir -p build
 	grep -E '^[a-zA-Z].*==' requirements/lambda.txt | sed 's/ \\$$//' | grep -v '^rapidfuzz=' > build/lambda-2014-constraints.txt
-	$(UV) $(LOCK) -c build/lambda-2014-constraints.txt -c requirements/lambda-2014.in pyproject.toml --extra lambda --extra portable -o requirements/lambda-2014.txt
+	$(UV) $(LOCK) -c build/lambda-2014-constraints.txt -c requirements/lambda-2014.in pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda-2014.txt
 	$(UV) $(LOCK) -c requirements/dev.txt requirements/lambda-binary.in -o requirements/lambda-binary.txt
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra worker -o requirements/worker.txt
 	$(UV) $(LOCK) --allow-unsafe requirements/image-tools.in -o requirements/image-tools.txt
