@@ -51,7 +51,7 @@ class PortableEngine:
         name = scorecard.find(context.score)
         plan = Plan(scorecard, name)
         purse = Purse(self._budget, context.deadline)
-        cache = await AnswerCache.load(context.checkpoints, context.job_id)
+        cache = AnswerCache(context.checkpoints, context.job_id)
         left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
         try:
             async with asyncio.timeout(left) as limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -102,31 +103,20 @@ class Usage:
 
 
 class AnswerCache:
-    """The answers that earlier attempts of a job paid for."""
+    """The answers that earlier attempts of a job paid for, read when the first model is to be asked."""
 
-    def __init__(
-        self, checkpoints: Checkpoints | None, job_id: str | None, known: dict[str, bytes]
-    ) -> None:
-        """Keep what was loaded; see `load`."""
+    def __init__(self, checkpoints: Checkpoints | None, job_id: str | None) -> None:
+        """Read nothing yet: a score that asks no model costs no call to the store."""
         self._checkpoints = checkpoints
         self._job_id = job_id
-        self._known = known
+        self._known: dict[str, bytes] | None = None
+        self._reading = asyncio.Lock()
 
-    @classmethod
-    async def load(cls, checkpoints: Checkpoints | None, job_id: str | None) -> AnswerCache:
-        """Return a job's cache. Answers that cannot be read cost money, never the job."""
-        known: dict[str, bytes] = {}
-        if checkpoints is not None and job_id is not None:
-            try:
-                known = await checkpoints.load(job_id)
-            except Exception:
-                log.warning(
-                    "the job's checkpoints cannot be read: models are asked again", exc_info=True
-                )
-        return cls(checkpoints, job_id, known)
-
-    def get(self, name: str) -> ChatReply | None:
-        """Return a kept answer, or None."""
+    async def get(self, name: str) -> ChatReply | None:
+        """Return a kept answer, or None. Answers that cannot be read cost money, never the job."""
+        async with self._reading:
+            if self._known is None:
+                self._known = await self._load()
         kept = self._known.get(name)
         if kept is None:
             return None
@@ -134,6 +124,17 @@ class AnswerCache:
             return msgspec.msgpack.decode(kept, type=ChatReply)
         except msgspec.MsgspecError:
             return None
+
+    async def _load(self) -> dict[str, bytes]:
+        if self._checkpoints is None or self._job_id is None:
+            return {}
+        try:
+            return await self._checkpoints.load(self._job_id)
+        except Exception:
+            log.warning(
+                "the job's checkpoints cannot be read: models are asked again", exc_info=True
+            )
+            return {}
 
     async def put(self, name: str, reply: ChatReply) -> None:
         """Keep an answer."""
@@ -169,7 +170,7 @@ class Ledger:
     async def ask(self, component: str, request: ChatRequest) -> ChatReply:
         """Ask a model; see `ScoreRun.ask`."""
         name = self._name(component, request)
-        reply = self.cache.get(name)
+        reply = await self.cache.get(name)
         if reply is None:
             self.purse.open()
             reply = await self.models.chat(request, deadline=self.purse.deadline)
