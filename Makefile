@@ -105,7 +105,7 @@ images: ## Build base, function and worker images with docker, podman or buildah
 image-sizes: ## Show the sizes of the built images beside their budgets
 	$(PYTHON) -m infrastructure.images.build --sizes
 
-FUNCTION_EXTRAS := --extra lambda --extra portable --extra rubric
+FUNCTION_EXTRAS := --extra lambda --extra plexus-api --extra portable --extra rubric
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra infra -o requirements/infra.txt
