@@ -278,9 +278,13 @@ def _store(
     jobs, catalog, checkpoints = _own_store(own, settings, aws, attachments, clock)
     if store != "plexus_api":
         return jobs, catalog, checkpoints, attachments
-    from plexus_scoring.stores import plexus_api  # noqa: PLC0415
-
     settings.require("api_url", "api_key", "account_key")
+    try:
+        from plexus_scoring.stores import plexus_api  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            f"PLEXUS_STORE=plexus_api needs {error.name}: pip install 'plexus-scoring[plexus-api]'"
+        ) from error
     stores = plexus_api.connect(
         settings.api_url or "",
         settings.api_key or "",

@@ -15,6 +15,9 @@ from plexus_scoring.stores.plexus_api.records import Record
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?: [A-Za-z0-9_]+)*\Z")
 
+# A block of lines does not keep these apart from a line feed.
+_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
+
 
 def scores_of(structure: Record) -> Iterator[Record]:
     """Yield the Score records of a scorecard, section by section. Raises ScorecardError if it is cut off."""
@@ -128,7 +131,8 @@ def _dump(data: dict[str, Any]) -> str:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        style = "|" if "\n" in value else None if _PLAIN.match(value) else '"'
+        lines = "\n" in value and not _ODD_BREAKS.search(value)
+        style = None if _PLAIN.match(value) else "|" if lines else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
