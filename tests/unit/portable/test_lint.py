@@ -13,6 +13,8 @@ from tests.support.portable import scorecard_of
 BROKEN = Path(__file__).parent / "broken"
 CASES = Path(__file__).parents[2] / "cases"
 
+# Plexus renders the one empty and leaves the other out; an author wants to know of both.
+RUNS_ALL_THE_SAME = (Rule.UNDEFINED_VARIABLE, Rule.UNKNOWN_DEPENDENCY)
 VALIDATOR = jsonschema.Draft202012Validator(scorecard_schema())
 
 EXPECTED = {
@@ -75,7 +77,7 @@ def test_every_broken_file_is_in_the_table():
 def test_what_plexus_runs_has_no_errors_and_fits_the_schema(case):
     text = (CASES / case / "scorecard.yaml").read_text(encoding="utf-8")
     errors = [one for one in lint(text) if one.severity is Severity.ERROR]
-    assert [str(one) for one in errors if one.rule is not Rule.UNDEFINED_VARIABLE] == []
+    assert [str(one) for one in errors if one.rule not in RUNS_ALL_THE_SAME] == []
     assert [error.message for error in VALIDATOR.iter_errors(parse_yaml(text).data)] == []
 
 
