@@ -13,6 +13,6 @@ def main() -> None:
             "plexus-scoring: the command line is not installed: pip install 'plexus-scoring[cli]'\n"
         )
         sys.exit(1)
-    from plexus_scoring.cli.app import app  # noqa: PLC0415  needs the extra that was looked for above
+    from plexus_scoring.cli.app import app_for  # noqa: PLC0415  needs the extra that was looked for above
 
-    app()
+    app_for(sys.argv[1:])()

@@ -5,31 +5,28 @@ Modules are light: what a command needs beyond the model is imported when it run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from plexus_scoring.cli import (
-    config,
-    database,
-    demo,
-    doctor,
-    functions,
-    jobs,
-    queues,
-    sandbox,
-    score,
-    scorecards,
-    submit,
-    worker,
-)
-
-app = typer.Typer(
-    name="plexus-scoring",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+MODULES = {
+    "demo": ("demo",),
+    "score": ("score",),
+    "submit": ("submit",),
+    "jobs": ("jobs", "results"),
+    "scorecards": ("scorecards",),
+    "worker": ("worker",),
+    "queues": ("queue", "dlq", "sweep"),
+    "functions": ("lambda",),
+    "new_function": ("new-function",),
+    "sandbox": ("sandbox",),
+    "database": ("db",),
+    "config": ("config",),
+    "doctor": ("doctor",),
+}
+"""The commands that each module registers, in the order of `plexus-scoring --help`. A new group is added here."""
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  typer calls it with the flag's value
@@ -40,7 +37,6 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001  typer calls it with th
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[  # noqa: FBT002  a flag that its callback answers
         bool,
@@ -52,19 +48,22 @@ def options(
     """Asynchronous scoring service for Plexus scorecards."""
 
 
-# The order of `plexus-scoring --help`. A new group: import its module above and add it here.
-for group in (
-    demo,
-    score,
-    submit,
-    jobs,
-    scorecards,
-    worker,
-    queues,
-    functions,
-    sandbox,
-    database,
-    config,
-    doctor,
-):
-    group.register(app)
+def build(modules: Sequence[str] = tuple(MODULES)) -> typer.Typer:
+    """Return the command line with the commands of these modules."""
+    made = typer.Typer(
+        name="plexus-scoring",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(options)
+    for module in modules:
+        import_module(f"plexus_scoring.cli.{module}").register(made)
+    return made
+
+
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """Return what is needed to answer these arguments: one command's module, or all where none is named first."""
+    first = arguments[0] if arguments else ""
+    named = [module for module, commands in MODULES.items() if first in commands]
+    return build(named or tuple(MODULES))

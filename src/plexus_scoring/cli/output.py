@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _PIPE_WIDTH = 160
+_NOT_SHOWN = {number: "\ufffd" for number in (*range(32), *range(127, 160)) if chr(number) != "\t"}
+"""Control characters: a model's answer must not steer the terminal."""
 
 
 class Format(StrEnum):
@@ -70,17 +73,19 @@ def print_table(
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair a line; pairs without a value are left out."""
-    from rich.table import Table  # noqa: PLC0415  see `console`
-    from rich.text import Text  # noqa: PLC0415
+    """Print names and values, one pair a line; pairs without a value are left out.
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in fields:
-        if value is not None and value != "":
-            table.add_row(name, value if isinstance(value, Text) else Text(_cell(value)))
-    console().print(table)
+    Written without rich: a score's first answer need not wait for its import.
+    """
+    shown = [(name, _cell(value)) for name, value in fields if value is not None and value != ""]
+    width = max((len(name) for name, _ in shown), default=0)
+    terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    before, after = ("\x1b[2m", "\x1b[0m") if terminal else ("", "")
+    for name, value in shown:
+        first, *more = [line.translate(_NOT_SHOWN) for line in value.splitlines()] or [""]
+        typer.echo(f"{before}{name:<{width}}{after}  {first}")
+        for line in more:
+            typer.echo(f"{'':<{width}}  {line}")
 
 
 def print_error(info: ErrorInfo) -> None:

@@ -5,7 +5,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from plexus_scoring.cli.app import app
+from plexus_scoring.cli.app import build
 from plexus_scoring.cli.variables import sections
 
 GREETING = """\
@@ -80,8 +80,13 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def app():
+    return build()
+
+
 @pytest.fixture
-def run():
+def run(app):
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
 

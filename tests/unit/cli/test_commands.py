@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from plexus_scoring.cli.app import app
+from plexus_scoring.cli.app import MODULES, app_for, build
 from plexus_scoring.cli.command import load_settings
 from plexus_scoring.cli.exits import Exit, exit_of
 from plexus_scoring.cli.probes import model_endpoint
@@ -27,7 +27,7 @@ def leaves(command, path=()):
         yield from leaves(child, (*path, name))
 
 
-COMMANDS = {" ".join(path): command for path, command in leaves(typer.main.get_command(app))}
+COMMANDS = {" ".join(path): command for path, command in leaves(typer.main.get_command(build()))}
 NOT_DATA = {
     "worker",
     "config docs",
@@ -310,3 +310,14 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
     monkeypatch.setenv("PLEXUS_MAX_ATTEMPTS", "")
     assert load_settings().max_attempts == 5
     assert os.environ["PLEXUS_MAX_ATTEMPTS"] == ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_command_is_built_from_its_own_module(module):
+    assert set(typer.main.get_command(build([module])).commands) == set(MODULES[module])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["nonsense"], ["--version", "score"]])
+def test_whatever_names_no_command_first_sees_all(arguments):
+    commands = tuple(typer.main.get_command(app_for(arguments)).commands)
+    assert set(commands) == {name for names in MODULES.values() for name in names}

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import plexus_scoring.cli
+from plexus_scoring.cli.output import print_fields
 from tests.support.chat_server import ScriptedChatServer
 
 KEYS = {"status", "value", "explanation", "confidence", "cost", "trace"}
@@ -248,17 +249,22 @@ def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, capsys):
 def test_a_deterministic_score_imports_no_service_model_client_or_broker(scorecard, item):
     script = (
         "import sys\n"
-        "from plexus_scoring.cli.app import app\n"
+        "from plexus_scoring.cli.app import app_for\n"
         "try:\n"
-        f"    app(['score', '--scorecard', {str(scorecard)!r}, '--score', 'Greeting', '--item', "
-        f"{str(item)!r}, '--format', 'json'])\n"
+        f"    app_for(['score'])(['score', '--scorecard', {str(scorecard)!r}, '--score', 'Greeting', '--item', "
+        f"{str(item)!r}])\n"
         "except SystemExit:\n"
         "    pass\n"
-        "heavy = {'boto3', 'botocore', 'openai', 'httpx', 'sqlalchemy', 'aio_pika', 'fastapi', 'rich.table'}\n"
+        "heavy = {'boto3', 'botocore', 'openai', 'httpx', 'sqlalchemy', 'aio_pika', 'fastapi', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout)["value"] == "Yes"
+    assert done.stdout.splitlines()[0].split() == ["value", "Yes"]
     assert done.stderr.strip() == "[]"
+
+
+def test_fields_show_an_answer_as_text_and_steer_no_terminal(capsys):
+    print_fields([("value", "a\x1b[2Jb\r\nשלום 👩‍👧"), ("cost", None), ("nodes", "")])
+    assert capsys.readouterr().out == "value  a\ufffd[2Jb\n       שלום 👩‍👧\n"
