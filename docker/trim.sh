@@ -2,8 +2,10 @@
 # Take out of a site-packages folder what no process of ours reads.
 set -eu
 packages="$1"
-find "$packages" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+find "$packages" -type d \( -name tests -o -name test -o -name node_modules \) -prune -exec rm -rf {} +
 find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
+# The libraries' aids for testing programs that use them.
+rm -rf "$packages/sqlalchemy/testing" "$packages/alembic/testing"
 # boto3's data of services that are never called: nine tenths of it.
 for folder in "$packages"/botocore/data/*/; do
   case "$(basename "$folder")" in

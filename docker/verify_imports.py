@@ -14,8 +14,16 @@ SLIM = [
     "plexus_scoring.engines.portable.engine",
     "plexus_scoring.stores.dynamodb",
     "plexus_scoring.transports.lambda_function",
+    "plexus_scoring.engines.portable.rubric.score",
+    "contractions",
+    "genai_prices",
+    "httpx2",
+    "lizard",
     "openai",
+    "pygments.lexers",
     "rapidfuzz.fuzz",
+    "regex",
+    "RestrictedPython",
 ]
 FULL = [*SLIM, "psycopg", "pycurl"]
 

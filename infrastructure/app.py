@@ -18,9 +18,10 @@ from aws_cdk import App, Environment, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from infrastructure.config.errors import ConfigError
+from infrastructure.config.functions import OTHER_FUNCTIONS
 from infrastructure.config.model import DeliveryConfig, StageConfig
 from infrastructure.config.stages import STAGES, stage
-from infrastructure.functions import ROOT, discover
+from infrastructure.functions import ROOT, SCORING, SWEEPER, discover
 from infrastructure.pipelines.delivery import DeliveryPipeline
 from infrastructure.stacks.github_access import GithubAccessStack
 from infrastructure.stacks.repositories import RepositoriesStack
@@ -62,6 +63,7 @@ def build(
     delivery.check()
     _refuse_example(delivery)
     names = discover() if functions is None else functions
+    _check_sizes(names)
 
     RepositoriesStack(app, "plexus-scoring-repositories", functions=names)
     GithubAccessStack(
@@ -102,6 +104,16 @@ def _stages(app: App) -> list[StageConfig]:
 
 def _context(app: App, key: str) -> str:
     return str(app.node.try_get_context(key) or "")
+
+
+def _check_sizes(names: tuple[str, ...]) -> None:
+    for name, size in OTHER_FUNCTIONS.items():
+        if name not in names or name in {SCORING, SWEEPER}:
+            raise ConfigError(
+                f"infrastructure/config/functions.py: {name!r} is no folder of lambda_functions/ of its own size: "
+                "remove the line or add the folder"
+            )
+        size.check(f"function {name!r}")
 
 
 def _refuse_example(delivery: DeliveryConfig) -> None:

@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, Stack, Tags
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infrastructure.config.functions import OTHER_FUNCTIONS
 from infrastructure.config.model import FunctionConfig, StageConfig
 from infrastructure.constructs.alarms import METRICS_NAMESPACE, Alarms
 from infrastructure.constructs.canary import Canary
@@ -207,4 +208,4 @@ def _size(config: StageConfig, function: str) -> FunctionConfig:
         return config.scoring
     if function == SWEEPER:
         return config.sweeper
-    return config.other_function
+    return OTHER_FUNCTIONS.get(function, config.other_function)

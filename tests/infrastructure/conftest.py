@@ -1,10 +1,11 @@
-"""The synthesised app, once for all tests of it."""
+"""What takes long, once for all tests: the synthesised app and the built images."""
 
 import dataclasses
 import json
 
 import pytest
 
+from tests.support import images
 from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesise
 
 
@@ -52,3 +53,31 @@ def full(tmp_path_factory):
     ApplicationStack(app, "full", config=config, commit=COMMIT, functions=FUNCTIONS)
     app.synth()
     return Assembly(folder)["full"]
+
+
+@pytest.fixture(scope="session")
+def stand_in():
+    images.require_engine()
+    return images.stand_in()
+
+
+@pytest.fixture(scope="session")
+def base(stand_in):
+    name = "localhost/plexus/lambda-base:slim"
+    arguments = {"BUILD_IMAGE": stand_in, "RUNTIME_IMAGE": stand_in, "PYTHON_VERSION": "3.11"}
+    images.build("docker/Dockerfile.base", name, target="base-slim", **arguments)
+    return name
+
+
+@pytest.fixture(scope="session")
+def function(base):
+    name = "localhost/plexus/lambda-score-processing:test"
+    images.build("docker/Dockerfile.fn", name, BASE_IMAGE=base, FUNCTION="score_processing")
+    return name
+
+
+@pytest.fixture(scope="session")
+def worker(stand_in):
+    name = "localhost/plexus/scoring-worker:test"
+    images.build("docker/Dockerfile.worker", name, PYTHON_IMAGE=stand_in)
+    return name

@@ -19,38 +19,10 @@ from tests.support import images
 from tests.support.aws import require_embedded_aws, unique_name
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = "localhost/plexus/lambda-base:slim"
-FUNCTION = "localhost/plexus/lambda-score-processing:test"
-WORKER = "localhost/plexus/scoring-worker:test"
 MEGABYTE = 1_000_000
 
 # The whole of what a stand-in needs is made by the first of these tests.
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def stand_in():
-    images.require_engine()
-    return images.stand_in()
-
-
-@pytest.fixture(scope="module")
-def base(stand_in):
-    arguments = {"BUILD_IMAGE": stand_in, "RUNTIME_IMAGE": stand_in, "PYTHON_VERSION": "3.11"}
-    images.build("docker/Dockerfile.base", BASE, target="base-slim", **arguments)
-    return BASE
-
-
-@pytest.fixture(scope="module")
-def function(base):
-    images.build("docker/Dockerfile.fn", FUNCTION, BASE_IMAGE=base, FUNCTION="score_processing")
-    return FUNCTION
-
-
-@pytest.fixture(scope="module")
-def worker(stand_in):
-    images.build("docker/Dockerfile.worker", WORKER, PYTHON_IMAGE=stand_in)
-    return WORKER
 
 
 def test_the_linter_finds_nothing():
@@ -80,26 +52,13 @@ def test_the_build_context_is_small():
     assert total < 4 * MEGABYTE
 
 
-def inside(image, *command, entrypoint, check=True, options=()):
-    return images.run(
-        *images.PODMAN_RUN,
-        "--no-healthcheck",
-        *options,
-        "--entrypoint",
-        entrypoint,
-        image,
-        *command,
-        check=check,
-    )
-
-
 # --- Functions ---
 
 
-def test_what_the_function_adds_is_within_its_budget(stand_in, function):
+def test_what_the_function_adds_is_within_its_budget(stand_in, base, function):
     added = images.size(function) - images.size(stand_in)
     assert added < 150 * MEGABYTE
-    assert images.size(function) - images.size(BASE) < MEGABYTE
+    assert images.size(function) - images.size(base) < MEGABYTE
 
 
 def test_a_new_handler_rebuilds_one_layer(base, function):
@@ -119,7 +78,9 @@ def test_a_new_handler_rebuilds_one_layer(base, function):
 
 
 def test_the_image_lists_what_is_in_it(base):
-    listed = json.loads(inside(base, "/opt/python/sbom.cdx.json", entrypoint="/bin/cat").stdout)
+    listed = json.loads(
+        images.inside(base, "/opt/python/sbom.cdx.json", entrypoint="/bin/cat").stdout
+    )
     assert listed["bomFormat"] == "CycloneDX"
     names = {component["name"].lower() for component in listed["components"]}
     assert {"boto3", "awslambdaric", "msgspec"} <= names
@@ -250,48 +211,3 @@ async def test_the_function_scores_a_job_read_only_and_without_root(function, ap
         "success",
         "Yes",
     )
-
-
-# --- The worker ---
-
-
-def test_the_worker_is_no_lambda_and_no_root(worker):
-    user = inside(worker, "-c", "id -u; id -un", entrypoint="/bin/sh").stdout.split()
-    assert user == ["1001", "appuser"]
-    done = inside(worker, "-c", "import awslambdaric", entrypoint="/app/bin/python", check=False)
-    assert "No module named 'awslambdaric'" in done.stderr
-
-
-def test_the_worker_has_a_health_check_and_a_process_1(worker):
-    config = images.inspect(worker)["Config"]
-    assert config["Entrypoint"][0] == "/usr/bin/tini"
-    assert "/livez" in json.dumps(images.inspect(worker)["Healthcheck"])
-    assert "PYTHONUNBUFFERED=1" in config["Env"]
-
-
-def test_the_worker_runs_on_a_read_only_root(worker):
-    done = inside(
-        worker, "--help", entrypoint="/opt/service/bin/plexus-scoring", options=["--read-only"]
-    )
-    assert "plexus-scoring" in done.stdout
-
-
-def test_what_the_worker_adds_is_within_its_budget(stand_in, worker):
-    added = images.size(worker) - images.size(stand_in)
-    assert added < 200 * MEGABYTE
-
-
-def test_missing_settings_end_the_worker_with_all_their_names(worker):
-    done = images.run(
-        *images.PODMAN_RUN,
-        "--no-healthcheck",
-        "--read-only",
-        worker,
-        "worker",
-        "--transport",
-        "rabbitmq",
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "PLEXUS_RABBITMQ_URL" in done.stderr
-    assert "PLEXUS_RABBITMQ_REQUEST_QUEUE" in done.stderr

@@ -144,3 +144,12 @@ PODMAN_RUN = (
     "podman", "--runtime", "runc", "run", "--rm", "--network", "host", "--pull", "never",
     "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096",
 )  # fmt: skip
+
+
+def inside(image: str, *command: str, entrypoint: str, check: bool = True, options: tuple[str, ...] = ()) -> (
+    subprocess.CompletedProcess[str]
+):  # fmt: skip
+    """Run another program of an image than its own."""
+    return run(
+        *PODMAN_RUN, "--no-healthcheck", *options, "--entrypoint", entrypoint, image, *command, check=check
+    )  # fmt: skip

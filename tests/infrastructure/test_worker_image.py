@@ -1,0 +1,188 @@
+"""The worker image, built for real on a stand-in base and run against a real RabbitMQ and PostgreSQL."""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from plexus_scoring.stores.sql import connect
+from plexus_scoring.transports import rabbitmq_topology
+from tests.support import brokers, images
+from tests.support.aws import unique_name
+from tests.support.services import postgresql
+from tests.support.transport_rigs import RabbitRig
+
+ROOT = Path(__file__).resolve().parents[2]
+MEGABYTE = 1_000_000
+START_SECONDS = 60
+
+# The first test that needs an image builds it.
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_the_worker_is_no_lambda_and_no_root(worker):
+    user = images.inside(worker, "-c", "id -u; id -un", entrypoint="/bin/sh").stdout.split()
+    assert user == ["1001", "appuser"]
+    done = images.inside(
+        worker, "-c", "import awslambdaric", entrypoint="/app/bin/python", check=False
+    )
+    assert "No module named 'awslambdaric'" in done.stderr
+
+
+def test_the_worker_has_a_health_check_and_a_process_1(worker):
+    config = images.inspect(worker)["Config"]
+    assert config["Entrypoint"][0] == "/usr/bin/tini"
+    assert "/livez" in json.dumps(images.inspect(worker)["Healthcheck"])
+    assert "PYTHONUNBUFFERED=1" in config["Env"]
+
+
+def test_the_worker_runs_on_a_read_only_root(worker):
+    done = images.inside(
+        worker, "--help", entrypoint="/opt/service/bin/plexus-scoring", options=("--read-only",)
+    )
+    assert "plexus-scoring" in done.stdout
+
+
+def test_what_the_worker_adds_is_within_its_budget(stand_in, worker):
+    added = images.size(worker) - images.size(stand_in)
+    assert added < 200 * MEGABYTE
+
+
+def test_missing_settings_end_the_worker_with_all_their_names(worker):
+    done = images.run(
+        *images.PODMAN_RUN,
+        "--no-healthcheck",
+        "--read-only",
+        worker,
+        "worker",
+        "--transport",
+        "rabbitmq",
+        check=False,
+    )
+    assert done.returncode == 1
+    names = {
+        "PLEXUS_RABBITMQ_URL",
+        "PLEXUS_RABBITMQ_REQUEST_QUEUE",
+        "PLEXUS_RABBITMQ_RESPONSE_QUEUE",
+    }
+    (line,) = [
+        line for line in done.stderr.splitlines() if names & set(line.replace(",", " ").split())
+    ]
+    assert all(name in line for name in names)
+
+
+@pytest.fixture(scope="module")
+def database():
+    with postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+async def rig():
+    rig = RabbitRig()
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    yield rig
+    await rig.aclose()
+
+
+class Container:
+    """A worker's container. Its log is read as it is written."""
+
+    def __init__(self, process, name, port):
+        self.process = process
+        self.name = name
+        self.port = port
+        self.lines = []
+
+    async def log_until(self, words):
+        """Read the log until a line has these words."""
+        async with asyncio.timeout(START_SECONDS):
+            while line := (await self.process.stdout.readline()).decode():
+                self.lines.append(line)
+                if words in line:
+                    return line
+        pytest.fail(f"it ended with {await self.process.wait()}:\n{''.join(self.lines)}")
+
+    async def get(self, path):
+        """Return the health server's status and text."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+        return int(answer.split()[1]), answer
+
+    async def ask(self, *command):
+        """Have podman do something with it."""
+        return await asyncio.to_thread(
+            images.run, "podman", "--runtime", "runc", *command, check=False
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(image, environment):
+    """Run the worker as it is deployed: its own user and process 1, a read-only root, bounded memory."""
+    name, port = unique_name("worker"), brokers.free_port()
+    variables = environment | {"PLEXUS_HEALTH_PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        *images.PODMAN_RUN, "--no-healthcheck", "--name", name, "--read-only", "--memory", "512m", "--tmpfs", "/tmp",
+        "--volume", f"{ROOT / 'examples'}:/catalog:ro",
+        *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
+        image, "worker", "--transport", "rabbitmq",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    container = Container(process, name, port)
+    try:
+        yield container
+    finally:
+        await container.ask("rm", "--force", "--time", "0", name)
+        await process.communicate()
+
+
+async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker, rig, database):
+    environment = {
+        "PLEXUS_RABBITMQ_URL": rig.url,
+        "PLEXUS_RABBITMQ_REQUEST_QUEUE": rig.topology.request,
+        "PLEXUS_RABBITMQ_RESPONSE_QUEUE": rig.topology.response,
+        "PLEXUS_STORE": "sql",
+        "PLEXUS_DATABASE_URL": database,
+        "PLEXUS_CATALOG_DIR": "/catalog",
+        "PLEXUS_ATTACHMENTS_DIR": "/tmp/attachments",
+    }
+    item = json.loads((ROOT / "examples/items/call-billing-dispute.json").read_text())
+    request = {
+        "request_id": "image-2",
+        "scorecard": "call-centre-quality",
+        "score": "Greeting",
+        "item": item,
+    }
+    async with running(worker, environment) as container:
+        started = await container.log_until("worker started")
+        assert rig.topology.request in started
+        assert (await container.get("/livez"))[0] == 200
+        assert (await container.get("/readyz"))[0] == 200
+        # What the image's HEALTHCHECK runs. (podman itself needs systemd to run it on time.)
+        check = images.inspect(worker)["Healthcheck"]["Test"]
+        done = await container.ask("exec", container.name, *check[1:])
+        assert (check[0], done.returncode) == ("CMD", 0), done.stderr
+
+        await rig.admin.send(json.dumps(request), request_id="image-2")
+        await container.log_until("image-2")
+        async with asyncio.timeout(30):
+            while not (responses := await rig.responses()):
+                await asyncio.sleep(0.05)
+        (response,) = responses
+        assert (response["request_id"], response["status"]) == ("image-2", "success")
+        assert response["value"] == "Yes"
+        stores = connect(database)
+        job = await stores.jobs.get(response["scoring_job_id"])
+        await stores.aclose()
+        assert (job.status, job.attempt) == ("COMPLETED", 1)
+        assert "plexus_scoring_jobs_total" in (await container.get("/metrics"))[1]
+
+        # SIGTERM to process 1, as every orchestrator does.
+        await container.ask("kill", "--signal", "TERM", container.name)
+        await container.log_until("stopped")
+        async with asyncio.timeout(30):
+            assert await container.process.wait() == 0
