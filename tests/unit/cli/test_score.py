@@ -266,5 +266,8 @@ def test_a_deterministic_score_imports_no_service_model_client_or_broker(scoreca
 
 
 def test_fields_show_an_answer_as_text_and_steer_no_terminal(capsys):
-    print_fields([("value", "a\x1b[2Jb\r\nשלום 👩‍👧"), ("cost", None), ("nodes", "")])
-    assert capsys.readouterr().out == "value  a\ufffd[2Jb\n       שלום 👩‍👧\n"
+    right_to_left, family = "\u05e9\u05dc", "\U0001f469\u200d\U0001f467"
+    print_fields(
+        [("value", f"a\x1b[2Jb\r\n{right_to_left} {family}"), ("cost", None), ("nodes", "")]
+    )
+    assert capsys.readouterr().out == f"value  a\ufffd[2Jb\n       {right_to_left} {family}\n"
