@@ -4,9 +4,11 @@ import asyncio
 import time
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from plexus_scoring.engines.mock import MockEngine
 from plexus_scoring.engines.models.base import ChatReply, TokenLogprob
+from plexus_scoring.engines.models.limiter import FLOW
 from plexus_scoring.engines.portable.engine import PortableEngine
 from plexus_scoring.engines.portable.ledger import Budget
 from plexus_scoring.model.errors import (
@@ -23,6 +25,7 @@ from plexus_scoring.model.errors import (
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext, ScoringEngine
+from plexus_scoring.telemetry import names, tracing
 from tests.support.portable import ScriptedModel, score, scorecard_of
 
 
@@ -435,3 +438,40 @@ async def test_an_items_own_explanation_is_stored_but_dependents_see_the_graphs(
     outcome = await score(text, model=model, metadata={"explanation": "from the item"})
     assert outcome.explanation == "from the item"
     assert model.prompts[-1] == "Yes"
+
+
+async def test_each_node_that_runs_has_a_span_that_names_it():
+    spans = InMemorySpanExporter()
+    tracing.configure(exporter=spans)
+    try:
+        condition = {"value": "No", "node": "END"}
+        first = classifier("first", conditions=[condition])
+        await score(
+            scorecard_of(graph("Q", first, classifier("second"))), model=ScriptedModel(["No"])
+        )
+    finally:
+        tracing.shutdown()
+    (span,) = spans.get_finished_spans()
+    assert span.name == names.SPAN_NODE
+    assert dict(span.attributes or {}) == {
+        "plexus_scoring.score.name": "Q",
+        "plexus_scoring.node.name": "first",
+        "plexus_scoring.node.class": "Classifier",
+    }
+
+
+async def test_jobs_take_turns_at_a_provider_and_their_dependencies_share_theirs():
+    flows = []
+
+    class Noting(ScriptedModel):
+        async def chat(self, request, *, deadline=None):
+            flows.append(FLOW.get())
+            return await super().chat(request, deadline=deadline)
+
+    text = scorecard_of(graph("A", classifier("a")), graph("B", classifier("b"), depends_on=["A"]))
+    await score(text, model=Noting(), job_id="job-1")
+    await score(text, model=Noting())
+    await score(text, model=Noting())
+    assert flows[:2] == ["job-1", "job-1"]
+    assert len(set(flows)) == 3
+    assert FLOW.get() == ""

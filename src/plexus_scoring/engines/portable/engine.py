@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from typing import TYPE_CHECKING
 
+from plexus_scoring.engines.models.limiter import FLOW
 from plexus_scoring.engines.portable.base import CompileOptions
 from plexus_scoring.engines.portable.classes import class_name, runs
 from plexus_scoring.engines.portable.ledger import AnswerCache, Budget, Purse
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from plexus_scoring.engines.models.base import ChatModel
 
 log = logging.getLogger(__name__)
+_unnamed = itertools.count(1)
 
 
 class PortableEngine:
@@ -53,6 +56,8 @@ class PortableEngine:
         purse = Purse(self._budget, context.deadline)
         cache = AnswerCache(context.checkpoints, context.job_id)
         left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
+        # Jobs take turns at a provider; the tasks of this one inherit its name.
+        flow = FLOW.set(context.job_id or f"unnamed-{next(_unnamed)}")
         try:
             async with asyncio.timeout(left) as limit:
                 return await plan.run(context.item, self._models, purse, cache)
@@ -60,6 +65,8 @@ class PortableEngine:
             if limit.expired():
                 raise purse.late() from None
             raise
+        finally:
+            FLOW.reset(flow)
 
     def supports(self, scorecard: Scorecard, score: str) -> list[str]:
         """Return the classes and input sources, of the score and its dependencies, that this engine does not run.

@@ -23,6 +23,7 @@ from plexus_scoring.engines.portable.routing import Target, compile_routes
 from plexus_scoring.engines.portable.state import BASE_FIELDS, State
 from plexus_scoring.model.errors import BudgetExceeded
 from plexus_scoring.model.result import ScoreOutcome
+from plexus_scoring.telemetry import names, tracing
 
 MAX_STEPS = 200
 """Most nodes that one run visits: edges may lead back, and a loop that no condition ends must end."""
@@ -74,7 +75,12 @@ class GraphScore:
         )
         position = 0
         for _ in range(MAX_STEPS):
-            await self.nodes[position].run(state, run)
+            node = self.nodes[position]
+            if tracing.enabled():
+                with tracing.span(names.SPAN_NODE, attributes=self._attributes(node)):
+                    await node.run(state, run)
+            else:
+                await node.run(state, run)
             position = self.routes[position].choose(state).apply(state)
             if position < 0:
                 break
@@ -87,6 +93,14 @@ class GraphScore:
         outcome = _outcome(state)
         run.note(_known(state, outcome))
         return outcome
+
+    def _attributes(self, node: GraphNode[Any]) -> dict[str, str]:
+        """Return what a node's span is told by: names that the scorecard's author gave, nothing of the item."""
+        return {
+            "plexus_scoring.score.name": self.source.name,
+            "plexus_scoring.node.name": node.name,
+            "plexus_scoring.node.class": node.node.class_,
+        }
 
 
 def _known(state: State, outcome: ScoreOutcome) -> dict[str, Any]:
