@@ -14,11 +14,11 @@ from constructs import Construct
 from infrastructure.config.model import DeliveryConfig, StageConfig
 from infrastructure.constructs.container_function import ALIAS
 from infrastructure.constructs.encryption import EncryptedLogs
+from infrastructure.constructs.release_rights import release_statements
 from infrastructure.functions import (
     BASE_REPOSITORY,
     SCORING,
     WORKER_REPOSITORY,
-    digest_parameter,
     repository_name,
 )
 from infrastructure.pipelines.exceptions import acknowledge_library_grants
@@ -190,38 +190,7 @@ class DeliveryPipeline(Stack):
     def _image_step(
         self, name: str, commands: list[str], *, push: list[str], pull: list[str] | None = None
     ) -> pipelines.CodeBuildStep:
-        statements = [
-            iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]),
-            iam.PolicyStatement(
-                actions=["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:DescribeImages"],
-                resources=self._repositories([*push, *(pull or [])]),
-            ),
-            iam.PolicyStatement(
-                actions=[
-                    "ecr:BatchCheckLayerAvailability",
-                    "ecr:CompleteLayerUpload",
-                    "ecr:InitiateLayerUpload",
-                    "ecr:PutImage",
-                    "ecr:UploadLayerPart",
-                ],
-                resources=self._repositories(push),
-            ),
-            iam.PolicyStatement(
-                actions=["ssm:DeleteParameters", "ssm:GetParametersByPath", "ssm:PutParameter"],
-                resources=[
-                    self.format_arn(
-                        service="ssm",
-                        resource="parameter",
-                        resource_name=digest_parameter(self._config.name, "*", "*").lstrip("/"),
-                    ),
-                    self.format_arn(
-                        service="ssm",
-                        resource="parameter",
-                        resource_name=digest_parameter(self._config.name, "*", "").strip("/"),
-                    ),
-                ],
-            ),
-        ]
+        statements = release_statements(self, self._config.name, push=push, pull=pull or [])
         environment = {"PLEXUS_REF": self._delivery.plexus_ref}
         return self._step(
             name, commands, statements=statements, privileged=True, environment=environment
@@ -256,9 +225,3 @@ class DeliveryPipeline(Stack):
         if self._config.architecture == "arm64":
             return codebuild.LinuxArmBuildImage.AMAZON_LINUX_2_STANDARD_3_0
         return codebuild.LinuxBuildImage.STANDARD_7_0
-
-    def _repositories(self, names: list[str]) -> list[str]:
-        return [
-            self.format_arn(service="ecr", resource="repository", resource_name=name)
-            for name in names
-        ]

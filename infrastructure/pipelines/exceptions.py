@@ -7,7 +7,7 @@ from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_s3 as s3
 
 from infrastructure import nag
-from infrastructure.functions import digest_parameter
+from infrastructure.constructs.release_rights import digest_patterns
 
 
 def acknowledge_library_grants(stack: Stack, artifacts: s3.Bucket, stage: str) -> None:
@@ -49,6 +49,5 @@ def acknowledge_library_grants(stack: Stack, artifacts: s3.Bucket, stage: str) -
     nag.acknowledge(
         stack,
         "One parameter an image and commit; the stage's own path bounds them.",
-        f"IAM5[Resource::{parameters}{digest_parameter(stage, '*', '*')}]",
-        f"IAM5[Resource::{parameters}{digest_parameter(stage, '*', '').rstrip('/')}]",
+        *(f"IAM5[Resource::{parameters}/{name}]" for name in digest_patterns(stage)),
     )

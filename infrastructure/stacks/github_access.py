@@ -10,10 +10,10 @@ from constructs import Construct
 
 from infrastructure import nag
 from infrastructure.config.model import StageConfig
+from infrastructure.constructs.release_rights import digest_patterns, release_statements
 from infrastructure.functions import (
     BASE_REPOSITORY,
     WORKER_REPOSITORY,
-    digest_parameter,
     repository_name,
 )
 
@@ -83,42 +83,14 @@ class GithubAccessStack(Stack):
                 ],
             )
         )
-        role.add_to_policy(
-            iam.PolicyStatement(sid="Login", actions=["ecr:GetAuthorizationToken"], resources=["*"])
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="Push",
-                actions=[
-                    "ecr:BatchCheckLayerAvailability",
-                    "ecr:BatchGetImage",
-                    "ecr:CompleteLayerUpload",
-                    "ecr:DescribeImages",
-                    "ecr:GetDownloadUrlForLayer",
-                    "ecr:InitiateLayerUpload",
-                    "ecr:PutImage",
-                    "ecr:UploadLayerPart",
-                ],
-                resources=[
-                    self.format_arn(service="ecr", resource="repository", resource_name=name)
-                    for name in images
-                ],
-            )
-        )
-        parameters = digest_parameter(config.name, "*", "*").lstrip("/")
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="Digests",
-                actions=["ssm:DeleteParameters", "ssm:GetParametersByPath", "ssm:PutParameter"],
-                resources=[
-                    self.format_arn(service="ssm", resource="parameter", resource_name=parameters)
-                ],
-            )
-        )
+        for statement in release_statements(self, config.name, push=images):
+            role.add_to_policy(statement)
         nag.acknowledge(role, "ecr:GetAuthorizationToken takes no resource.", "IAM5[Resource::*]")
         nag.acknowledge(
             role,
             "One parameter an image and commit; the stage's own path bounds them.",
-            "IAM5[Resource::arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:"
-            f"parameter/{parameters}]",
+            *(
+                f"IAM5[Resource::arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameter/{name}]"
+                for name in digest_patterns(config.name)
+            ),
         )

@@ -55,6 +55,12 @@ variable "database_secret_arn" {
   type        = string
 }
 
+variable "attachments_bucket" {
+  description = "S3 bucket of traces and logs; without one they are lost with the task."
+  type        = string
+  default     = ""
+}
+
 variable "broker_instance_type" {
   description = "Size of the broker."
   type        = string

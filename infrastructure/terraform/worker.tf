@@ -1,5 +1,14 @@
 locals {
-  prefix = "plexus-scoring-${var.stage}"
+  prefix       = "plexus-scoring-${var.stage}"
+  database_url = { name = "PLEXUS_DATABASE_URL", valueFrom = "${var.database_secret_arn}:PLEXUS_DATABASE_URL::" }
+  logs = {
+    logDriver = "awslogs"
+    options = {
+      awslogs-group         = aws_cloudwatch_log_group.worker.name
+      awslogs-region        = var.region
+      awslogs-stream-prefix = "worker"
+    }
+  }
 }
 
 resource "aws_ecs_cluster" "main" {
@@ -64,10 +73,32 @@ resource "aws_iam_role_policy" "secrets" {
   policy = data.aws_iam_policy_document.secrets.json
 }
 
-# The worker itself calls no AWS service.
 resource "aws_iam_role" "task" {
   name_prefix        = "${local.prefix}-worker-"
   assume_role_policy = data.aws_iam_policy_document.tasks.json
+}
+
+# The worker reads API keys at run time, and keeps traces and logs in a bucket if one is named.
+data "aws_iam_policy_document" "task" {
+  statement {
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [var.database_secret_arn]
+  }
+
+  dynamic "statement" {
+    for_each = var.attachments_bucket == "" ? [] : [var.attachments_bucket]
+
+    content {
+      actions   = ["s3:GetObject", "s3:PutObject"]
+      resources = ["arn:aws:s3:::${statement.value}/*"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "task" {
+  name   = "work"
+  role   = aws_iam_role.task.id
+  policy = data.aws_iam_policy_document.task.json
 }
 
 resource "aws_ecs_task_definition" "worker" {
@@ -85,10 +116,22 @@ resource "aws_ecs_task_definition" "worker" {
 
   container_definitions = jsonencode([
     {
+      # Brings the database to this version's tables; several tasks may do so at once.
+      name                   = "database"
+      image                  = var.image
+      command                = ["db", "upgrade"]
+      essential              = false
+      user                   = "1001"
+      readonlyRootFilesystem = true
+      secrets                = [local.database_url]
+      logConfiguration       = local.logs
+    },
+    {
       name                   = "worker"
       image                  = var.image
       command                = ["worker", "--transport", "rabbitmq"]
       essential              = true
+      dependsOn              = [{ containerName = "database", condition = "SUCCESS" }]
       user                   = "1001"
       readonlyRootFilesystem = true
       stopTimeout            = 120
@@ -98,22 +141,18 @@ resource "aws_ecs_task_definition" "worker" {
         { name = "PLEXUS_ENVIRONMENT", value = var.stage },
         { name = "PLEXUS_ACCOUNT_KEY", value = var.account_key },
         { name = "PLEXUS_STORE", value = "sql" },
+        { name = "PLEXUS_SECRET_ARN", value = var.database_secret_arn },
+        { name = "AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME", value = var.attachments_bucket },
+        { name = "AWS_DEFAULT_REGION", value = var.region },
         { name = "PLEXUS_DRAIN_SECONDS", value = tostring(var.drain_seconds) },
         { name = "PLEXUS_RABBITMQ_REQUEST_QUEUE", value = "${local.prefix}-requests" },
         { name = "PLEXUS_RABBITMQ_RESPONSE_QUEUE", value = "${local.prefix}-responses" },
       ]
       secrets = [
         { name = "PLEXUS_RABBITMQ_URL", valueFrom = aws_secretsmanager_secret.broker.arn },
-        { name = "PLEXUS_DATABASE_URL", valueFrom = "${var.database_secret_arn}:PLEXUS_DATABASE_URL::" },
+        local.database_url,
       ]
-      logConfiguration = {
-        logDriver = "awslogs"
-        options = {
-          awslogs-group         = aws_cloudwatch_log_group.worker.name
-          awslogs-region        = var.region
-          awslogs-stream-prefix = "worker"
-        }
-      }
+      logConfiguration = local.logs
     }
   ])
 }

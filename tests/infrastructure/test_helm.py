@@ -79,6 +79,18 @@ def test_pods_run_without_root_and_drain_before_they_are_killed(helm):
     assert spec["terminationGracePeriodSeconds"] > drain + 5
 
 
+def test_the_database_is_upgraded_before_a_pod_works(helm):
+    spec = render(helm)["Deployment"]["spec"]["template"]["spec"]
+    (before,) = spec["initContainers"]
+    (worker,) = spec["containers"]
+    assert before["args"] == ["db", "upgrade"]
+    assert before["image"] == worker["image"]
+    assert before["envFrom"] == worker["envFrom"] == [{"secretRef": {"name": "plexus"}}]
+    assert before["securityContext"] == worker["securityContext"]
+    without = render(helm, upgradeDatabase=False)["Deployment"]["spec"]["template"]["spec"]
+    assert "initContainers" not in without
+
+
 def test_scaling_counts_work_in_flight(helm):
     triggers = {
         transport: render(helm, transport=transport)["ScaledObject"]["spec"]["triggers"]

@@ -19,3 +19,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ fail (printf "terminationGracePeriodSeconds is %d: must be at least %d (drainSeconds + preStopSeconds + 5), or jobs in flight are killed" (int .Values.terminationGracePeriodSeconds) (int $needed)) }}
 {{- end -}}
 {{- end }}
+
+{{- define "plexus.unprivileged" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
