@@ -1,19 +1,17 @@
-"""Bounds on what a scorecard's templates and Python may use: steps, time, size of values, memory.
+"""Bounds on the values that a scorecard's templates and Python make: the sizes of texts, lists and numbers.
 
-Templates and restricted Python run inside the process, so what could run away is guarded where it happens:
-every loop pass and call is a step of a `Meter`, and the few operations whose result can be far larger than
-their operands (repetition, power, padding, formatting, joining) check the result's size before they work.
+The few operations whose result can be far larger than their operands (repetition, power, padding, formatting,
+joining) check the result's size before they work. Steps, time and memory are counted in `metering`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, Sized
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, Final
+
+from plexus_scoring.engines.portable import metering
 
 MAX_ELEMENTS: Final = 8_000_000
 """Longest text, list or range that an operation may make, in characters or elements."""
@@ -21,151 +19,18 @@ MAX_ELEMENTS: Final = 8_000_000
 MAX_BITS: Final = 1_000_000
 """Largest integer that an operation may make."""
 
-_LOOK_BYTES: Final = 16 * 1024 * 1024
-_LOOK_SECONDS: Final = 0.002
-_RECENT_SECONDS: Final = 1.0
 _WIDTH = re.compile(r"\d{6,}|\*")
 _SIZED: Final = (str, bytes, list, tuple)
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset)
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-class Stopped(BaseException):
-    """The run went over a bound. The caller turns it into `BudgetExceeded`.
-
-    No `Exception`: the code that is stopped must not be able to catch it.
-    """
-
-
-class Meter:
-    """Counts one run's steps, and stops the run at its bounds. Once stopped, every further step stops it again.
-
-    Args:
-        steps: Loop passes and calls allowed.
-        seconds: Time allowed from now, by the monotonic clock.
-        memory: Bytes by which the process may grow meanwhile (Linux; elsewhere only values' sizes are bounded).
-    """
-
-    __slots__ = (
-        "_base",
-        "_deadline",
-        "_grown",
-        "_memory",
-        "_next_look",
-        "_seconds",
-        "_steps",
-        "_steps_left",
-        "stopped",
-    )
-
-    def __init__(self, *, steps: int, seconds: float, memory: int) -> None:
-        now = time.monotonic()
-        self._steps = self._steps_left = steps
-        self._seconds = seconds
-        self._deadline = now + seconds
-        self._memory = memory
-        self._base = _recent_resident_bytes(now)
-        self._next_look = now + _LOOK_SECONDS
-        self._grown = 0
-        self.stopped: str | None = None
-
-    def step(self) -> None:
-        """Count one loop pass or call."""
-        # The clock is read at each step, for a few steps may each make a value of many megabytes.
-        self._steps_left -= 1
-        now = time.monotonic()
-        if now >= self._next_look or self._steps_left < 0:
-            self._look(now)
-
-    def grow(self, size: int) -> None:
-        """Count a value of `size` bytes that an operation is about to make."""
-        self._grown += size
-        if self._grown >= _LOOK_BYTES:
-            self._grown = 0
-            self._look(time.monotonic())
-
-    def cancel(self) -> None:
-        """Stop the run at its next step, from another thread."""
-        self.stopped = "cancelled"
-        self._next_look = 0.0
-
-    def seconds_left(self) -> float:
-        """Return the time that is left, at least a millisecond."""
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def stop(self, reason: str) -> NoReturn:
-        """Stop the run."""
-        self.stopped = reason
-        self._next_look = 0.0
-        raise Stopped(reason)
-
-    def _look(self, now: float) -> None:
-        if self.stopped is not None:
-            raise Stopped(self.stopped)
-        if self._steps_left < 0:
-            self.stop(f"more than {self._steps:,} loop passes and calls")
-        if now > self._deadline:
-            self.stop(f"longer than {self._seconds:g} s")
-        if resident_bytes() - self._base > self._memory:
-            self.stop(f"more than {self._memory // 1024 // 1024} MiB of memory")
-        self._next_look = now + _LOOK_SECONDS
-
-
-METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
-"""The running template's or function's meter."""
-
-
-def resident_bytes() -> int:
-    """Return the process's resident memory, or 0 where the system does not tell cheaply."""
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123 - Path doubles the cost
-            return int(file.read(128).split()[1]) * _PAGE
-    except OSError:
-        return 0
-
-
-_recent: tuple[float, int] = (float("-inf"), 0)
-
-
-def _recent_resident_bytes(now: float) -> int:
-    """Return the process's memory of at most a second ago: reading it for each run would cost more than the run."""
-    global _recent  # noqa: PLW0603 - one process, one memory
-    if now - _recent[0] > _RECENT_SECONDS:
-        _recent = (now, resident_bytes())
-    return _recent[1]
-
-
-def stop(reason: str) -> NoReturn:
-    """Stop the running meter's run."""
-    meter = METER.get()
-    if meter is not None:
-        meter.stop(reason)
-    raise Stopped(reason)
-
-
-def step() -> None:
-    """Count a step of the running meter."""
-    meter = METER.get()
-    if meter is not None:
-        meter.step()
-
-
-def metered(items: Iterable[Any]) -> Iterator[Any]:
-    """Yield the items, each a step."""
-    meter = METER.get()
-    if meter is None:
-        yield from items
-        return
-    for item in items:
-        meter.step()
-        yield item
 
 
 def check_size(size: int, what: str) -> None:
     """Stop the run if a value of `size` characters or elements is too large; count it otherwise."""
     if size > MAX_ELEMENTS:
-        stop(f"{what} would make {size:,} characters or elements (at most {MAX_ELEMENTS:,})")
-    meter = METER.get()
+        metering.stop(
+            f"{what} would make {size:,} characters or elements (at most {MAX_ELEMENTS:,})"
+        )
+    meter = metering.METER.get()
     if meter is not None:
         meter.grow(size)
 
@@ -173,7 +38,7 @@ def check_size(size: int, what: str) -> None:
 def check_bits(bits: int, what: str) -> None:
     """Stop the run if an integer of `bits` bits is too large."""
     if bits > MAX_BITS:
-        stop(f"{what} would make an integer of {bits:,} bits (at most {MAX_BITS:,})")
+        metering.stop(f"{what} would make an integer of {bits:,} bits (at most {MAX_BITS:,})")
 
 
 def check_add(left: Any, right: Any) -> None:
@@ -211,7 +76,9 @@ def check_modulo(left: Any, right: Any) -> None:
         return
     form = left if isinstance(left, str) else left.decode("latin-1")
     if _WIDTH.search(form):
-        stop("a % format asks for a width of more than 5 digits, or takes it from an argument")
+        metering.stop(
+            "a % format asks for a width of more than 5 digits, or takes it from an argument"
+        )
     check_structure(right)
     if isinstance(right, Mapping):
         longest = max((text_size(value) for value in right.values()), default=0)
@@ -298,7 +165,7 @@ def check_structure(value: Any) -> None:
         room -= 1
         path_guard += 1
         if room < 0 or path_guard > MAX_ELEMENTS // 8:
-            stop("a nested value is too large to be written as text or compared")
+            metering.stop("a nested value is too large to be written as text or compared")
 
 
 def to_text(value: Any = "", *rest: Any) -> str:
@@ -310,11 +177,19 @@ def to_text(value: Any = "", *rest: Any) -> str:
 def format_value(value: Any, spec: str = "") -> str:
     """Return ``format(value, spec)``."""
     if spec and (_WIDTH.search(spec) or len(spec) > 64):  # noqa: PLR2004 - no real format is as long
-        stop("a format asks for a width of more than 5 digits")
+        metering.stop("a format asks for a width of more than 5 digits")
     if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > MAX_ELEMENTS:
-        stop("a decimal number is too large to be written as text")
+        metering.stop("a decimal number is too large to be written as text")
     check_structure(value)
     return format(value, spec)
+
+
+def spread(value: Any) -> Any:
+    """Return what stands behind a star, once its size is known to be bounded."""
+    if hasattr(value, "__len__"):
+        check_size(len(value), "unpacking")
+        return value
+    return metering.metered(value)
 
 
 def join(separator: Any, items: Iterable[Any]) -> Any:
@@ -363,7 +238,7 @@ def bounded_range(*parts: Any) -> range:
     """Return ``range(*parts)`` if it is not too long."""
     made = range(*parts)
     if len(made) > MAX_ELEMENTS:
-        stop(f"a range of {len(made):,} (at most {MAX_ELEMENTS:,})")
+        metering.stop(f"a range of {len(made):,} (at most {MAX_ELEMENTS:,})")
     return made
 
 
@@ -376,7 +251,7 @@ def _pad(name: str) -> Callable[..., Any]:
 
 def _refused(name: str) -> Callable[..., Any]:
     def refused(*_: Any, **__: Any) -> Any:
-        stop(f"{name}() is not available here")
+        metering.stop(f"{name}() is not available here")
 
     return refused
 

@@ -20,7 +20,7 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import SandboxedEnvironment, modifies_known_mutable
 from jinja2.visitor import NodeTransformer
 
-from plexus_scoring.engines.portable import bounds
+from plexus_scoring.engines.portable import bounds, metering
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
 
 MAX_STEPS: Final = 500_000
@@ -58,11 +58,11 @@ def render(template: str, values: Mapping[str, Any], *, missing: Literal["empty"
             raise ScoreFailed(
                 f"the template needs {', '.join(map(repr, absent))}, which no earlier node, input or metadata gives"
             )
-    meter = bounds.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY)
-    meter_token, given_token = bounds.METER.set(meter), _given.set(values)
+    meter = metering.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY)
+    meter_token, given_token = metering.METER.set(meter), _given.set(values)
     try:
         return _joined(compiled.generate(values))
-    except bounds.Stopped as stop:
+    except metering.Stopped as stop:
         raise BudgetExceeded(f"the template was stopped: {stop}") from None
     except jinja2.exceptions.SecurityError as error:
         raise ScorecardError(f"template{_line(error)}: {error}") from error
@@ -73,7 +73,7 @@ def render(template: str, values: Mapping[str, Any], *, missing: Literal["empty"
     except Exception as error:
         raise ScoreFailed(f"template{_line(error)}: {type(error).__name__}: {error}") from error
     finally:
-        bounds.METER.reset(meter_token)
+        metering.METER.reset(meter_token)
         _given.reset(given_token)
 
 
@@ -88,7 +88,7 @@ def _joined(chunks: Iterator[str]) -> str:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_OUTPUT:
-            raise bounds.Stopped(f"its output is longer than {MAX_OUTPUT:,} characters")
+            raise metering.Stopped(f"its output is longer than {MAX_OUTPUT:,} characters")
         parts.append(chunk)
     return "".join(parts)
 
@@ -108,7 +108,7 @@ def _compile(source: str) -> tuple[jinja2.Template, frozenset[str]]:
         return _ENVIRONMENT.from_string(source), names
     except jinja2.TemplateSyntaxError as error:
         raise ScorecardError(f"template line {error.lineno}: {error.message}") from error
-    except bounds.Stopped as stop:
+    except metering.Stopped as stop:
         raise ScorecardError(f"template: {stop}") from None
     except RecursionError as error:
         raise ScorecardError("template: nested too deeply") from error
@@ -149,7 +149,7 @@ class _PromptEnvironment(SandboxedEnvironment):
         return bounds.OPERATORS[operator](left, right)
 
     def call(__self, __context: Context, __obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - a template's keyword may be named self or obj
-        bounds.step()
+        metering.step()
         return super().call(__context, _bounded(__obj), *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -211,7 +211,7 @@ def _check_format(text: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     values = [*args, *kwargs.values()]
     bounds.check_structure(values)
     if any(len(digits) > 5 for digits in _digits(text)) or ":{" in text:  # noqa: PLR2004 - a width
-        raise bounds.Stopped(
+        raise metering.Stopped(
             "a format asks for a width of more than 5 digits, or takes it from an argument"
         )
     longest = max((bounds.text_size(value) for value in values), default=0)
@@ -224,7 +224,7 @@ def _digits(text: str) -> list[str]:
 
 def _steps(items: Any, static: int) -> Iterator[Any]:
     """Yield a loop's items; each is a step and may put out `static` characters of the template's own text."""
-    meter = bounds.METER.get()
+    meter = metering.METER.get()
     for item in items:
         if meter is not None:
             meter.step()

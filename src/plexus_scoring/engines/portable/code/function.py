@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from RestrictedPython.compile import compile_restricted
 
-from plexus_scoring.engines.portable import bounds
-from plexus_scoring.engines.portable.code.guards import BUILTINS, GUARDS, MODULE_NAME
+from plexus_scoring.engines.portable import metering
+from plexus_scoring.engines.portable.code.attributes import MODULE_NAME
+from plexus_scoring.engines.portable.code.guards import BUILTINS, GUARDS
 from plexus_scoring.engines.portable.code.modules import guarded_import, load
 from plexus_scoring.engines.portable.code.policy import ScorecardPolicy
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
@@ -68,26 +69,26 @@ class CodeFunction:
                 meter.cancel()
             raise
 
-    def _new_meter(self) -> bounds.Meter | None:
+    def _new_meter(self) -> metering.Meter | None:
         if self._trusted:
             return None
-        return bounds.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY)
+        return metering.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY)
 
     def _run(
-        self, meter: bounds.Meter | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, meter: metering.Meter | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         began = time.perf_counter()
-        token = bounds.METER.set(meter)
+        token = metering.METER.set(meter)
         try:
             value = self._function(*args, **kwargs)
-        except bounds.Stopped as stop:
+        except metering.Stopped as stop:
             raise BudgetExceeded(f"{self._filename}: stopped, {stop}") from None
         except MemoryError as error:
             raise BudgetExceeded(f"{self._filename}: stopped, out of memory") from error
         except Exception as error:
             raise _failed(error, self._filename) from error
         finally:
-            bounds.METER.reset(token)
+            metering.METER.reset(token)
             self._quick = time.perf_counter() - began < _QUICK_SECONDS
         if meter is not None and meter.stopped is not None:
             raise BudgetExceeded(f"{self._filename}: stopped, {meter.stopped}")
@@ -181,18 +182,18 @@ def _run_top_level(
     code: types.CodeType, namespace: dict[str, Any], filename: str, *, metered: bool
 ) -> None:
     meter = (
-        bounds.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY) if metered else None
+        metering.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY) if metered else None
     )
-    token = bounds.METER.set(meter)
+    token = metering.METER.set(meter)
     try:
         exec(code, namespace)  # noqa: S102 - restricted by the policy above, or trusted by the operator
-    except bounds.Stopped as stop:
+    except metering.Stopped as stop:
         raise BudgetExceeded(f"{filename}: stopped, {stop}") from None
     except Exception as error:
         line = _line(error, filename)
         raise ScorecardError(_summary(error), file=filename, line=line) from error
     finally:
-        bounds.METER.reset(token)
+        metering.METER.reset(token)
 
 
 def _failed(error: Exception, filename: str) -> ScoreFailed:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from plexus_scoring.engines.portable import bounds
+from plexus_scoring.engines.portable import bounds, metering
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _math() -> Mapping[str, Any]:
     def small(function: Callable[..., int]) -> Callable[..., int]:
         def bounded(*numbers: int) -> int:
             if any(number > _MAX_FACTORIAL for number in numbers):
-                bounds.stop(f"{function.__name__}() of more than {_MAX_FACTORIAL}")
+                metering.stop(f"{function.__name__}() of more than {_MAX_FACTORIAL}")
             return function(*numbers)
 
         return bounded
@@ -112,21 +112,21 @@ class _Chain:
     """``itertools.chain``."""
 
     def __call__(self, *parts: Any) -> Any:
-        return bounds.metered(itertools.chain(*parts))
+        return metering.metered(itertools.chain(*parts))
 
     def from_iterable(self, parts: Any) -> Any:
         """As itertools.chain.from_iterable."""
-        return bounds.metered(itertools.chain.from_iterable(parts))
+        return metering.metered(itertools.chain.from_iterable(parts))
 
 
 def _itertools() -> Mapping[str, Any]:
     def metered(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **kwargs: bounds.metered(function(*args, **kwargs))
+        return lambda *args, **kwargs: metering.metered(function(*args, **kwargs))
 
     def product(*parts: Any, repeat: int = 1) -> Any:
         if repeat * len(parts) > _MAX_PRODUCT:
-            bounds.stop(f"a product of more than {_MAX_PRODUCT} parts")
-        return bounds.metered(itertools.product(*parts, repeat=repeat))
+            metering.stop(f"a product of more than {_MAX_PRODUCT} parts")
+        return metering.metered(itertools.product(*parts, repeat=repeat))
 
     names = [
         "accumulate",
@@ -181,7 +181,7 @@ class _Decimal(metaclass=_DecimalType):
 
         number = decimal.Decimal(value)
         if number.is_finite() and abs(number.adjusted()) > _MAX_FACTORIAL:
-            bounds.stop(f"a decimal number with more than {_MAX_FACTORIAL} places")
+            metering.stop(f"a decimal number with more than {_MAX_FACTORIAL} places")
         return number
 
 
@@ -222,7 +222,7 @@ def _logging() -> Mapping[str, Any]:
 def _fuzzy(function: Callable[..., Any]) -> Callable[..., Any]:
     def bounded(first: Any, second: Any, **options: Any) -> Any:
         if bounds.text_size(first) * bounds.text_size(second) > _MAX_FUZZY_CELLS:
-            bounds.stop("a fuzzy comparison of texts this long")
+            metering.stop("a fuzzy comparison of texts this long")
         return function(first, second, **options)
 
     return bounded

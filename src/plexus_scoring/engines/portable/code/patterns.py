@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from plexus_scoring.engines.portable import bounds
+from plexus_scoring.engines.portable import bounds, metering
 
 _MAX_PATTERN: Final = 20_000
 _SECONDS: Final = 2.0
@@ -33,12 +33,12 @@ class Pattern:
         return self._compiled[0]
 
     def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        meter = bounds.METER.get()
+        meter = metering.METER.get()
         timeout = _SECONDS if meter is None else min(_SECONDS, meter.seconds_left())
         try:
             return getattr(self._compiled[1], name)(*args, timeout=timeout, **kwargs)
         except TimeoutError:
-            bounds.stop(f"the pattern {self.pattern!r} takes too long on this text")
+            metering.stop(f"the pattern {self.pattern!r} takes too long on this text")
 
     def search(self, string: Any, *args: Any) -> Any:
         """As ``re.Pattern.search``."""
@@ -62,9 +62,9 @@ class Pattern:
 
         def each() -> Any:
             try:
-                yield from bounds.metered(found)
+                yield from metering.metered(found)
             except TimeoutError:
-                bounds.stop(f"the pattern {self.pattern!r} takes too long on this text")
+                metering.stop(f"the pattern {self.pattern!r} takes too long on this text")
 
         return each()
 
@@ -91,7 +91,7 @@ class Pattern:
             new = repl(match) if callable(repl) else match.expand(repl)
             put_in += bounds.text_size(new)
             bounds.check_size(put_in, "a substitution")
-            bounds.step()
+            metering.step()
             return new
 
         return counted
