@@ -84,3 +84,15 @@ class ChatModel(Protocol):
     async def aclose(self) -> None:
         """Close connections. Safe to call twice."""
         ...
+
+
+class Adapter(Protocol):
+    """One provider. Asks once; the router bounds and retries."""
+
+    async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
+        """Return the reply, within `seconds`. Raises as `ChatModel.chat` does."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Safe to call twice."""
+        ...

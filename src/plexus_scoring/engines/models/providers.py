@@ -8,13 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from plexus_scoring.engines.models.base import Adapter
 from plexus_scoring.engines.models.settings import ModelSettings, ProviderLimits
 from plexus_scoring.model.errors import ScorecardError
-
-if TYPE_CHECKING:
-    from plexus_scoring.engines.models.router import Adapter
 
 LANGCHAIN_CLASS = re.compile(r"langchain_[a-z0-9_]+(?:\.[a-z0-9_]+)*\.[A-Z]\w*", re.ASCII)
 _NAMES = {

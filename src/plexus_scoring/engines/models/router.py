@@ -8,10 +8,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from plexus_scoring.engines.models import failures
-from plexus_scoring.engines.models.base import ChatReply, ChatRequest
+from plexus_scoring.engines.models.base import Adapter, ChatReply, ChatRequest
 from plexus_scoring.engines.models.limiter import ProviderLimiter, Signal
 from plexus_scoring.engines.models.providers import PROVIDERS, Provider, provider_of
 from plexus_scoring.engines.models.settings import ModelSettings
@@ -19,18 +18,6 @@ from plexus_scoring.model.errors import DeadlineExceeded, EngineUnavailable
 from plexus_scoring.ports import Sleep
 
 CHARACTERS_PER_TOKEN = 4  # what English text comes to; an estimate that the reply's usage corrects
-
-
-class Adapter(Protocol):
-    """One provider. Asks once; the router bounds and retries."""
-
-    async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
-        """Return the reply, within `seconds`. Raises as `ChatModel.chat` does."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close connections. Safe to call twice."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def compile_score(source: ScoreSource, options: CompileOptions) -> PortableScore
     if name == "CompositeScore":
         from plexus_scoring.engines.portable.composite import CompositeScore  # noqa: PLC0415
 
-        return CompositeScore(source, options)
+        return CompositeScore(source, options, compile_score)
     if name == "RubricScore":
         from plexus_scoring.engines.portable.rubric import RubricScore  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ scorecard can name; the tree is its, the YAML around it is ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,13 +64,19 @@ class _Branch:
 class CompositeScore:
     """A compiled composite."""
 
-    def __init__(self, source: ScoreSource, options: CompileOptions) -> None:
-        """Compile the elements and the tree. Raises ScorecardError."""
+    def __init__(
+        self,
+        source: ScoreSource,
+        options: CompileOptions,
+        compile_element: Callable[[ScoreSource, CompileOptions], PortableScore],
+    ) -> None:
+        """Compile the elements, each by its own class, and the tree. Raises ScorecardError."""
         self.configuration = read(language.CompositeScore, source.entry, source)
         self.source = source
         self.elements: dict[str, PortableScore] = {}
         for number, element in enumerate(self.configuration.elements):
-            self._add_element(number, element, options)
+            part = self._element(number, element)
+            self.elements[str(element["name"])] = compile_element(part, options)
         self.tree = self._tree(self.configuration.decision_tree, "decision_tree")
         if isinstance(self.tree, _Leaf):
             raise source.error("decision_tree begins with an `element`", "decision_tree")
@@ -106,11 +112,7 @@ class CompositeScore:
             undetermined=last.undetermined,
         )
 
-    def _add_element(
-        self, number: int, element: Mapping[str, Any], options: CompileOptions
-    ) -> None:
-        from plexus_scoring.engines.portable.classes import compile_score  # noqa: PLC0415 - classes know us
-
+    def _element(self, number: int, element: Mapping[str, Any]) -> ScoreSource:
         name = element.get("name")
         if not isinstance(name, str) or not name.strip():
             raise self.source.error(f"element {number + 1} has no name", "elements", number)
@@ -127,7 +129,7 @@ class CompositeScore:
         )
         if part.entry.get("class") == "CompositeScore":
             raise part.error("an element cannot be a CompositeScore: put its tree here", "class")
-        self.elements[name] = compile_score(part, options)
+        return part
 
     def _tree(self, tree: Any, *path: Any) -> _Leaf | _Branch:
         if isinstance(tree, str):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.engines.models.base import ChatModel, ChatReply, ChatRequest
-from plexus_scoring.engines.portable.prices import usd_of
+from plexus_scoring.engines.models.prices import price
 from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded
 from plexus_scoring.ports import Checkpoints
@@ -100,6 +100,16 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+    def usd(self) -> tuple[float, float] | None:
+        """Return the USD of prompt and completion tokens; None where the model has no known price."""
+        return price(
+            self.provider,
+            self.model,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+        )
 
 
 class AnswerCache:
@@ -204,7 +214,7 @@ class Ledger:
                 reply.completion_tokens,
                 reply.cached_tokens,
             )
-            self.purse.usd += sum(usd_of(one) or (0.0, 0.0))
+            self.purse.usd += sum(one.usd() or (0.0, 0.0))
 
     def cost(self, order: tuple[str, ...] = ()) -> Cost:
         """Return what the run cost: a component for each name and model, names in `order` first."""
@@ -213,8 +223,7 @@ class Ledger:
         components = []
         input_cost = output_cost = 0.0
         for (component, _, _), usage in used:
-            prices = usd_of(usage)
-            prompt, completion = prices or (0.0, 0.0)
+            prompt, completion = usage.usd() or (0.0, 0.0)
             input_cost += prompt
             output_cost += completion
             components.append(
