@@ -186,7 +186,6 @@ async def test_an_exception_of_the_package_keeps_its_words(engine, contract):
         ("Off", ScoreDisabled, "disabled"),
         ("Round", ScorecardError, "Round → Trip → Round"),
         ("Odd", ScorecardError, "NoSuchScore"),
-        ("Lost", ScorecardError, "'Nobody'"),
         ("Unread", ScorecardError, "its YAML cannot be read: line 3"),
     ],
 )
@@ -196,6 +195,13 @@ async def test_what_is_wrong_is_said_before_the_package_sees_it(
     contract.behaviour = lambda card, **_: pytest.fail("the package was asked")
     with pytest.raises(error, match=text):
         await score(engine, name)
+
+
+async def test_a_dependency_that_is_no_score_is_ignored_and_never_fetched(engine, contract, caplog):
+    contract.behaviour = lambda card, **_: {"7": Result("Yes")}
+    assert (await score(engine, "Lost")).value == "Yes"
+    assert contract.made[0].entries[0]["depends_on"] == []
+    assert "'Nobody', which is no score here" in caplog.text
 
 
 async def test_an_item_without_text_is_refused(engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 from plexus_scoring.engines.portable.dependencies import find_cycle, read_dependencies
@@ -11,6 +12,7 @@ from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.model.scorecard_yaml import read_document, score_entries
 
 Entry = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Configuration:
@@ -49,13 +51,14 @@ class Configuration:
         return name
 
     def closure(self, name: str) -> list[str]:
-        """Return the score and all that it depends on. Raises ScorecardError for a cycle or a name that is no score."""
+        """Return the score and all that it depends on. Raises ScorecardError for a cycle."""
         edges: dict[str, list[str]] = {}
         found = [name]
         for known in found:
             edges[known] = [
-                self._dependency(known, wanted.name)
+                other
                 for wanted in read_dependencies(self._entries[known].get("depends_on"))
+                if (other := self._dependency(known, wanted.name)) is not None
             ]
             found.extend(other for other in edges[known] if other not in found)
         cycle = find_cycle(name, edges)
@@ -106,20 +109,26 @@ class Configuration:
         if isinstance(depends_on, str):
             depends_on = [depends_on]
         if isinstance(depends_on, list):
-            entry["depends_on"] = [self._dependency(name, str(other)) for other in depends_on]
+            found = [self._dependency(name, str(other)) for other in depends_on]
+            entry["depends_on"] = [other for other in found if other is not None]
         elif isinstance(depends_on, dict):
             entry["depends_on"] = {
-                self._dependency(name, str(other)): wanted for other, wanted in depends_on.items()
+                known: wanted
+                for other, wanted in depends_on.items()
+                if (known := self._dependency(name, str(other))) is not None
             }
         entry["class"] = str(class_name)
         entry["id"] = self.id_of(name)
         return entry
 
-    def _dependency(self, name: str, wanted: str) -> str:
-        """Return the score that a name in depends_on means, whatever its case."""
+    def _dependency(self, name: str, wanted: str) -> str | None:
+        """Return the score that a name in depends_on means, whatever its case.
+
+        None for a name that is no score: Plexus goes on without it, after trying to fetch it from its API.
+        """
         found = wanted if wanted in self._entries else self._folded.get(wanted.casefold())
         if found is None:
-            raise self._error(f"depends on {wanted!r}, which is no score of this scorecard", name)
+            log.warning("score %r depends on %r, which is no score here: ignored", name, wanted)
         return found
 
     def _disabled(self, name: str) -> bool:
