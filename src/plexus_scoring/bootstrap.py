@@ -41,6 +41,14 @@ class Observe(Protocol):
         ...
 
 
+class Closable(Protocol):
+    """A part that no port names but that has connections of its own."""
+
+    async def aclose(self) -> None:
+        """Close them. Safe to call twice."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Application:
     """The parts of a process, put together."""
@@ -55,17 +63,20 @@ class Application:
     responder: Responder
     engine: ScoringEngine
     service: ScoringService
+    others: tuple[Closable, ...] = ()
 
     async def aclose(self) -> None:
         """Close every part, engine first: what still runs must be able to reach the stores."""
-        for part in (
+        parts: tuple[Closable, ...] = (
             self.engine,
             self.responder,
             self.catalog,
             self.jobs,
             self.attachments,
+            *self.others,
             self.aws,
-        ):
+        )
+        for part in parts:
             await part.aclose()
 
 
@@ -166,6 +177,12 @@ def build(
     aws = aws or Aws(threads=settings.aws_threads)
     attachments = _attachments(settings, aws)
     jobs, catalog, checkpoints, attachments = _store(settings, aws, attachments, clock)
+    graphs = None
+    if settings.langgraph_checkpointer_postgres_uri is not None:
+        from plexus_scoring.stores.sql import connect as connect_sql  # noqa: PLC0415
+
+        graphs = connect_sql(settings.langgraph_checkpointer_postgres_uri, clock=clock)
+        checkpoints = graphs.checkpoints
     if settings.catalog_dir is not None:
         from plexus_scoring.stores.files import FilesCatalog  # noqa: PLC0415
 
@@ -224,6 +241,7 @@ def build(
         responder=responder,
         engine=engine,
         service=service,
+        others=() if graphs is None else (graphs,),
     )
 
 
@@ -272,7 +290,7 @@ def _store(
     settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
 ) -> tuple[JobStore, Catalog, Checkpoints, AttachmentStore]:
     """Return the stores, and the attachments to be used with them."""
-    default = "dynamodb" if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else "sql"
+    default = "dynamodb" if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else "sql"
     store = settings.store or default
     own = (settings.lease_store or default) if store == "plexus_api" else store
     jobs, catalog, checkpoints = _own_store(own, settings, aws, attachments, clock)

@@ -240,7 +240,8 @@ class Settings:
     )
     langgraph_checkpointer_postgres_uri: str | None = _setting(
         "PLEXUS_LANGGRAPH_CHECKPOINTER_POSTGRES_URI",
-        "PostgreSQL where graphs that the Plexus package runs keep checkpoints: a retried job resumes its graph.",
+        "PostgreSQL where graphs keep what they were answered: a retried job resumes its graph and pays once. "
+        "For the portable engine run `plexus-scoring db upgrade --url` on it. Default: the job store.",
         secret=True,
     )
     fetch_schema_from_transport: bool | None = _setting(
