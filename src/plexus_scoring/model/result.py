@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from typing import Any
 
@@ -13,6 +14,7 @@ from plexus_scoring.model.cost import Cost
 _RESULT_NAMESPACE = uuid.UUID("6f1c3f0e-5a1b-5d0e-9a52-2f1d0c8f7b11")
 
 
+@functools.lru_cache(maxsize=1024)  # one job asks several times, while others are in work
 def result_id_of(job_id: str) -> str:
     """Return the one id that the result of this job can have, so that no job can have two."""
     return str(uuid.uuid5(_RESULT_NAMESPACE, job_id))

@@ -21,6 +21,7 @@ from aiormq.exceptions import (
 )
 
 from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
+from plexus_scoring.transports.rabbitmq_publish import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class RabbitConnection:
         """Connect to `url` (amqp or amqps) when `open` is called."""
         self._url = url
         self._connection: AbstractConnection | None = None
-        self._publishing: AbstractChannel | None = None
+        self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
 
     @property
@@ -99,21 +100,20 @@ class RabbitConnection:
         except CONNECTION_ERRORS as error:
             raise StoreUnavailable(f"RabbitMQ gives no channel: {_text(error)}") from error
 
-    async def _publishing_channel(self) -> Any:
-        channel = self._publishing
-        if channel is None or not self.is_up or channel.is_closed:
-            await self.open()
-            async with self._opening:
-                channel = self._publishing
-                if channel is None or channel.is_closed:
-                    channel = self._publishing = await self._channel_of_connection()
-        return await channel.get_underlay_channel()
-
-    async def _channel_of_connection(self) -> AbstractChannel:
-        connection = self._connection
-        if connection is None:
-            raise StoreUnavailable("RabbitMQ is not connected")
-        return await connection.channel(publisher_confirms=True, on_return_raises=True)
+    async def _new_publisher(self) -> Publisher:
+        await self.open()
+        async with self._opening:
+            publisher = self._publisher
+            if publisher is None or publisher.is_closed:  # else another caller was faster
+                if self._connection is None:
+                    raise StoreUnavailable("RabbitMQ is not connected")
+                channel = await self._connection.channel(
+                    publisher_confirms=True, on_return_raises=True
+                )
+                publisher = self._publisher = Publisher(
+                    await channel.get_underlay_channel(), confirm_seconds=CONFIRM_SECONDS
+                )
+            return publisher
 
     async def publish(
         self, body: bytes, properties: Properties, *, routing_key: str, exchange: str = ""
@@ -124,30 +124,20 @@ class RabbitConnection:
             NotFound: no queue takes it.
             StoreUnavailable: no confirm came, or the broker refused it.
         """
-        place = f"exchange {exchange}" if exchange else f"queue {routing_key}"
         try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                channel = await self._publishing_channel()
-                # wait=False: the confirm says more than the socket's drain, and publishers do not queue up for it.
-                await channel.basic_publish(
-                    body,
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    properties=properties,
-                    mandatory=True,
-                    wait=False,
-                )
+            publisher = self._publisher
+            if publisher is None or publisher.is_closed or not self.is_up:
+                async with asyncio.timeout(CONFIRM_SECONDS):
+                    publisher = await self._new_publisher()
+            await publisher.publish(body, properties, exchange=exchange, routing_key=routing_key)
         except PublishError as error:
+            place = _place(exchange, routing_key)
             raise NotFound(f"RabbitMQ: no queue takes what is sent to {place}") from error
         except DeliveryError as error:
+            place = _place(exchange, routing_key)
             raise StoreUnavailable(f"RabbitMQ: {place} refused a message (is it full?)") from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # The channel died and took the confirm's future with it; nobody cancelled us.
-            raise StoreUnavailable(f"RabbitMQ: connection lost sending to {place}") from error
         except CONNECTION_ERRORS as error:
+            place = _place(exchange, routing_key)
             raise StoreUnavailable(f"RabbitMQ: not sent to {place}: {_text(error)}") from error
 
     @contextlib.asynccontextmanager
@@ -173,7 +163,7 @@ class RabbitConnection:
     async def aclose(self) -> None:
         """Close the connection; the broker takes back what is not acknowledged. Safe to call twice."""
         connection, self._connection = self._connection, None
-        self._publishing = None
+        self._publisher = None
         if connection is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -198,6 +188,10 @@ def persistent(
         timestamp=timestamp,
         headers=dict(headers or {}),
     )
+
+
+def _place(exchange: str, routing_key: str) -> str:
+    return f"exchange {exchange}" if exchange else f"queue {routing_key}"
 
 
 def _text(error: BaseException) -> str:
