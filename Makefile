@@ -41,8 +41,12 @@ imports:
 demo: setup ## Run the main job on the embedded AWS and write a report
 	@$(BIN)/plexus-scoring demo $(DEMO)
 
-test: check setup-infra test-other-python ## Run every check and test
+# Two at a time: much of a test's time is waiting for a server; the tests of one file share theirs.
+PYTEST ?= -n 2 --dist loadfile
+
+test: check setup-infra ## Run every check and test
 	$(BIN)/python -m pytest $(PYTEST)
+	@$(MAKE) --no-print-directory test-other-python
 
 # The locks resolve for 3.11 and 3.12: what needs no service runs on both where both are found.
 OTHER := $(shell for python in python3.11 python3.12 $$HOME/.pyenv/versions/3.1[12].*/bin/python; do \
@@ -55,7 +59,7 @@ test-other-python:
 	@echo "Only one of Python 3.11 and 3.12 is here: the other one's tests are not run."
 else
 test-other-python: .venv-other/.installed ## Run the tests without services on the other Python as well
-	.venv-other/bin/python -m pytest -q tests/unit tests/conformance $(PYTEST)
+	.venv-other/bin/python -m pytest -q $(PYTEST) tests/unit tests/conformance
 endif
 
 # Not part of `make test`: Plexus is on no package index, and what its scores import takes 6.5 GB.
