@@ -118,6 +118,7 @@ lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
 	grep -E '^[a-zA-Z].*==' requirements/lambda.txt | sed 's/ \\$$//' | grep -v '^rapidfuzz=' > build/lambda-2014-constraints.txt
 	$(UV) $(LOCK) -c build/lambda-2014-constraints.txt -c requirements/lambda-2014.in pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda-2014.txt
 	$(UV) $(LOCK) -c requirements/dev.txt requirements/lambda-binary.in -o requirements/lambda-binary.txt
+	$(UV) $(LOCK) requirements/lambda-source.in -o requirements/lambda-source.txt
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra worker -o requirements/worker.txt
 	$(UV) $(LOCK) --allow-unsafe requirements/image-tools.in -o requirements/image-tools.txt
 

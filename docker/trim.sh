@@ -13,3 +13,10 @@ for folder in "$packages"/botocore/data/*/; do
     *) rm -rf "$folder" ;;
   esac
 done
+# Debug symbols: a tenth of the worker. Libraries that auditwheel patched (NAME.libs beside them) may not survive it.
+if command -v strip >/dev/null; then
+  find "$packages" -name '*.so' -not -path '*.libs/*' | while read -r library; do
+    top="${library#"$packages"/}"
+    [ -d "$packages/${top%%/*}.libs" ] || strip --strip-unneeded "$library"
+  done
+fi

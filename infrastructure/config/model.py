@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from infrastructure.config.errors import ConfigError, require_range
@@ -25,6 +26,7 @@ FARGATE_MEMORY_MIB = {
     2048: tuple(range(4096, 16385, 1024)),
     4096: tuple(range(8192, 30721, 1024)),
 }
+API_COMMAND = Path(__file__).resolve().parents[2] / "src/plexus_scoring/cli/api.py"
 MOST_UNWINDOWED_RECORDS = 10
 VISIBILITY_TIMEOUTS = 6  # AWS: a queue's visibility timeout is at least six function timeouts
 
@@ -134,10 +136,14 @@ class ApiConfig:
     internal: bool = True
 
     def check(self, where: str) -> None:
-        """Check the certificate and the sizes. Raises ConfigError."""
+        """Check the certificate, the sizes, and that the program has an API. Raises ConfigError."""
         if not re.match(r"arn:aws[a-z-]*:acm:", self.certificate_arn):
             raise ConfigError(f"{where}.certificate_arn is not the ARN of an ACM certificate")
         self.tasks.check(f"{where}.tasks")
+        if not API_COMMAND.is_file():
+            raise ConfigError(
+                f"{where} cannot be deployed: this version of plexus-scoring has no command `api`: leave it None"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

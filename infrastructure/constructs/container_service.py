@@ -23,9 +23,12 @@ from infrastructure.functions import WORKER_REPOSITORY, digest_parameter
 
 APP_USER = "1001"
 API_PORT = 8080
-HEALTH_PORT = 8081
+HEALTH_PORT = 8080
 VPC_RANGE = "10.0.0.0/16"
-DRAIN = Duration.seconds(110)  # Fargate kills a task 120 s after SIGTERM
+DRAIN_SECONDS = 100
+STOP_TIMEOUT = Duration.seconds(
+    120
+)  # Fargate's longest; what the drain leaves over is given back in the rest
 
 
 class ServiceCluster(Construct):
@@ -119,7 +122,14 @@ class ContainerService(Construct):
             environment={**environment, "PLEXUS_SCORING_REVISION": commit},
             user=APP_USER,
             readonly_root_filesystem=True,
-            stop_timeout=DRAIN,
+            stop_timeout=STOP_TIMEOUT,
+            health_check=ecs.HealthCheck(
+                command=["CMD", "/app/bin/python", "-c", health_probe(port)],
+                interval=Duration.seconds(15),
+                timeout=Duration.seconds(5),
+                retries=3,
+                start_period=Duration.seconds(60),
+            ),
             port_mappings=[ecs.PortMapping(container_port=port)],
             logging=ecs.LogDrivers.aws_logs(
                 stream_prefix="main",
@@ -153,6 +163,11 @@ class ContainerService(Construct):
             "The environment holds names and ARNs; secrets are read at run time.",
             "ECS2",
         )
+
+
+def health_probe(port: int) -> str:
+    """Return Python that fails unless ``/livez`` answers; ECS ignores the image's own health check."""
+    return f"import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/livez', timeout=4)"
 
 
 def scale_with_queue(service: ContainerService, queue: sqs.IQueue) -> None:

@@ -15,6 +15,7 @@ from infrastructure.constructs.canary import Canary
 from infrastructure.constructs.container_function import ContainerFunction
 from infrastructure.constructs.container_service import (
     API_PORT,
+    DRAIN_SECONDS,
     HEALTH_PORT,
     ApiEntrance,
     ContainerService,
@@ -171,7 +172,11 @@ class ApplicationStack(Stack):
                 size=config.worker,
                 commit=self._commit,
                 command=["worker", "--transport", "sqs"],
-                environment=self._environment,
+                environment={
+                    **self._environment,
+                    "PLEXUS_HEALTH_PORT": str(HEALTH_PORT),
+                    "PLEXUS_DRAIN_SECONDS": str(DRAIN_SECONDS),
+                },
                 port=HEALTH_PORT,
             )
             self._grant(worker.role, answers=True)

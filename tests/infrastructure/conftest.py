@@ -33,6 +33,7 @@ def full(tmp_path_factory):
     from cdk_nag import AwsSolutionsChecks
 
     from infrastructure.app import ROOT
+    from infrastructure.config import model
     from infrastructure.config.model import AlarmConfig, ApiConfig, TaskConfig
     from infrastructure.config.stages import STAGES
     from infrastructure.stacks.application import ApplicationStack
@@ -47,11 +48,15 @@ def full(tmp_path_factory):
         region="us-east-1",
     )
     folder = tmp_path_factory.mktemp("full")
+    # The program has no API yet; the stack for it is checked all the same.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(model, "API_COMMAND", ROOT / "pyproject.toml")
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = App(outdir=str(folder), context=context)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     ApplicationStack(app, "full", config=config, commit=COMMIT, functions=FUNCTIONS)
     app.synth()
+    monkeypatch.undo()
     return Assembly(folder)["full"]
 
 

@@ -321,7 +321,7 @@ def test_alarms_call_someone(full):
 
 
 def test_dashboards_and_alarms_use_the_services_metric_names(staging):
-    from plexus_scoring.telemetry import emf, names
+    from plexus_scoring.telemetry import names
 
     known = {value for key, value in vars(names).items() if key.isupper()}
     used = set()
@@ -344,7 +344,33 @@ def test_dashboards_and_alarms_use_the_services_metric_names(staging):
     assert {"plexus_scoring_jobs_total", "plexus_scoring_llm_cost_usd_total"} <= found
     unknown = [text for text in used if not any(name in text for name in known)]
     assert unknown == []
-    assert emf  # the sink exists; its dimension's name is checked where it writes
+
+
+def test_the_cost_alarm_watches_the_metric_that_the_function_writes(staging, capsys):
+    """The namespace and dimensions of a metric are part of its name: one that differs never has data."""
+    from plexus_scoring.telemetry import names
+    from plexus_scoring.telemetry.emf import EmfMetrics
+
+    function = staging.one(
+        "AWS::Lambda::Function", FunctionName="plexus-scoring-staging-score-processing"
+    )
+    variables = function["Environment"]["Variables"]
+    metrics = EmfMetrics(
+        namespace=variables["PLEXUS_METRICS_NAMESPACE"], environment=variables["PLEXUS_ENVIRONMENT"]
+    )
+    metrics.count(names.COST_USD, 0.25)  # as `ScoringService` counts it, without labels
+    metrics.flush()
+    blobs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    written = set()
+    for blob in blobs:
+        (directive,) = blob["_aws"]["CloudWatchMetrics"]
+        for dimensions in directive["Dimensions"]:
+            for metric in directive["Metrics"]:
+                values = tuple(sorted((name, blob[name]) for name in dimensions))
+                written.add((directive["Namespace"], metric["Name"], values))
+    alarm = staging.one("AWS::CloudWatch::Alarm", AlarmName="plexus-scoring-staging-CostPerHour")
+    dimensions = tuple(sorted((d["Name"], d["Value"]) for d in alarm["Dimensions"]))
+    assert (alarm["Namespace"], alarm["MetricName"], dimensions) in written
 
 
 # --- Optional parts ---

@@ -9,6 +9,7 @@ import pytest
 from infrastructure import functions
 from infrastructure.config.errors import ConfigError
 from infrastructure.config.model import (
+    API_COMMAND,
     ApiConfig,
     DeliveryConfig,
     EventSourceConfig,
@@ -25,6 +26,16 @@ def test_both_stages_can_be_deployed():
     assert set(STAGES) == {"staging", "production"}
     for name in STAGES:
         stage(name)
+
+
+def test_an_api_that_the_program_does_not_have_is_refused():
+    api = ApiConfig(certificate_arn="arn:aws:acm:us-east-1:111122223333:certificate/c")
+    config = dataclasses.replace(STAGES["staging"], api=api)
+    if API_COMMAND.is_file():
+        config.check()
+        return
+    with pytest.raises(ConfigError, match=r"api cannot be deployed: .* has no command `api`"):
+        config.check()
 
 
 def test_an_unknown_stage_names_the_known_ones():

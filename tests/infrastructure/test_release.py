@@ -1,9 +1,6 @@
 """What is built, what is skipped, and where the digests end up. The registry is moto's."""
 
 import dataclasses
-import hashlib
-import json
-from typing import ClassVar
 
 import boto3
 import pytest
@@ -13,17 +10,9 @@ from infrastructure.config.stages import STAGES
 from infrastructure.images import build, release
 from infrastructure.images.engine import Build, Engine, ImageError
 from infrastructure.images.inputs import content_tag
+from tests.support.registry import RecordingEngine, push_to
 
 COMMIT = "a" * 40
-
-
-class RecordingEngine(Engine):
-    """Builds nothing and says what it would have built."""
-
-    built: ClassVar[list] = []
-
-    def build(self, wanted, **_):
-        self.built.append((wanted, self))
 
 
 @pytest.fixture
@@ -43,18 +32,6 @@ def releasing(registry):
     ecr, ssm = registry
     RecordingEngine.built = []
 
-    def push(reference):
-        repository, _, tag = reference.partition("/")[2].rpartition(":")
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
-        digest = "sha256:" + hashlib.sha256(reference.encode()).hexdigest()
-        config = {
-            "mediaType": "application/vnd.docker.container.image.v1+json",
-            "size": 1,
-            "digest": digest,
-        }
-        manifest = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}
-        ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag)
-
     def make(commit=COMMIT, **options):
         return release.Release(
             config=options.pop("config", STAGES["staging"]),
@@ -63,7 +40,7 @@ def releasing(registry):
             ecr=ecr,
             ssm=ssm,
             engine=RecordingEngine(name="docker"),
-            push=push,
+            push=push_to(ecr),
         )
 
     return make

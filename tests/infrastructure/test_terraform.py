@@ -40,7 +40,9 @@ def test_secrets_are_no_plain_variables():
 
 def test_the_database_is_upgraded_before_the_worker_works():
     assert re.search(r'command\s+= \["db", "upgrade"\]', CODE)
-    assert 'dependsOn              = [{ containerName = "database", condition = "SUCCESS" }]' in CODE
+    assert (
+        'dependsOn              = [{ containerName = "database", condition = "SUCCESS" }]' in CODE
+    )
 
 
 def test_the_example_names_every_variable_without_a_default():

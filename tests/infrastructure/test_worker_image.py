@@ -150,6 +150,11 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker,
         "PLEXUS_CATALOG_DIR": "/catalog",
         "PLEXUS_ATTACHMENTS_DIR": "/tmp/attachments",
     }
+    upgrade = await asyncio.to_thread(
+        images.run, *images.PODMAN_RUN, "--no-healthcheck", "--read-only",
+        "--env", f"PLEXUS_DATABASE_URL={database}", worker, "db", "upgrade",
+    )  # fmt: skip
+    assert "version" in upgrade.stdout
     item = json.loads((ROOT / "examples/items/call-billing-dispute.json").read_text())
     request = {
         "request_id": "image-2",
