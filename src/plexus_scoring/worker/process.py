@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Iterator
@@ -90,6 +91,8 @@ class Worker:
                 self._warn()
                 await self._check_store(application)
                 self._consumer = self._make_consumer(application)
+                gc.collect()
+                gc.freeze()  # what stands now stays: the collector need not go through it again and again
                 await self._work(application, self._consumer)
         finally:
             await transport.admin.aclose()

@@ -132,7 +132,7 @@ def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
     """Decide all operations on their locked rows, write what changed, return an answer or error for each."""
     ids = sorted({operation.job_id for operation in batch})
     found = bulk.lock(connection, ids, [each.job_id for each in batch if each.with_body])
-    states: dict[str, ScoringJob] = {row["id"]: rows.job_of(row) for row in found}
+    states: dict[str, ScoringJob] = {row[0]: rows.job_of(row) for row in found}
     bodies: dict[str, str] = {}
     changed: set[str] = set()
     results: list[dict[str, Any]] = []

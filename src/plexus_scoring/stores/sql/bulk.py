@@ -86,7 +86,7 @@ _INSERT_RESULTS = schema.results.insert().from_select(
 def lock(connection: Connection, ids: Sequence[str], with_body: Sequence[str]) -> Any:
     """Lock jobs and return their states, and the bodies of those `with_body`."""
     statement = _LOCK_ARRAYS if _is_postgresql(connection) else _LOCK
-    return connection.execute(statement, {_IDS: ids, _WITH_BODY: with_body}).mappings()
+    return connection.execute(statement, {_IDS: ids, _WITH_BODY: with_body})
 
 
 def update_jobs(connection: Connection, states: Rows) -> None:

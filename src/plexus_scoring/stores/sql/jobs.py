@@ -27,6 +27,7 @@ from plexus_scoring.stores.sql import queries, rows
 from plexus_scoring.stores.sql.batch import Batcher, Change
 from plexus_scoring.stores.sql.database import Database
 from plexus_scoring.stores.sql.setup import check_schema
+from plexus_scoring.stores.sql.tokens import new_token
 
 
 class SqlJobStore:
@@ -58,7 +59,7 @@ class SqlJobStore:
         self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
     ) -> ClaimAnswer:
         """Take the job if it may be taken."""
-        now, token = self._clock.now(), transitions.new_token()
+        now, token = self._clock.now(), new_token()
         created, body = None, None
         if new is not None:
             if new.id != job_id:
@@ -93,7 +94,7 @@ class SqlJobStore:
         self, *, account: str | None = None, lease_seconds: float
     ) -> Claimed | None:
         """Claim the PENDING, due job that was created first and that nobody is looking at."""
-        now, token = self._clock.now(), transitions.new_token()
+        now, token = self._clock.now(), new_token()
 
         def work(connection: Connection) -> Claimed | None:
             job = queries.lock_oldest(connection, now=now, account=account)

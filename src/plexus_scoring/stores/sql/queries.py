@@ -19,7 +19,7 @@ _C = schema.jobs.c
 
 def job(connection: Connection, job_id: str) -> ScoringJob | None:
     """Return a job, or None."""
-    row = connection.execute(_JOB.where(_C.id == job_id)).mappings().one_or_none()
+    row = connection.execute(_JOB.where(_C.id == job_id)).one_or_none()
     return None if row is None else transitions.public(rows.job_of(row))
 
 
@@ -41,7 +41,7 @@ def lock_oldest(connection: Connection, *, now: float, account: str | None) -> S
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    row = connection.execute(query).mappings().one_or_none()
+    row = connection.execute(query).one_or_none()
     return None if row is None else rows.job_of(row)
 
 
@@ -71,7 +71,7 @@ def page(
         query = query.where(place > here if oldest_first else place < here)
     order = [_C.updated_at, _C.id] if oldest_first else [_C.updated_at.desc(), _C.id.desc()]
     ordered = query.order_by(*order).limit(limit + 1)
-    found = [rows.job_of(row) for row in connection.execute(ordered).mappings()]
+    found = [rows.job_of(row) for row in connection.execute(ordered)]
     jobs = tuple(transitions.public(each) for each in found[:limit])
     more = len(found) > limit
     return JobPage(jobs, cursors.write(listing, jobs[-1].updated_at, jobs[-1].id) if more else None)
@@ -95,9 +95,7 @@ def stranded(
     query = (
         _JOB.where(or_(pending, expired), *_of(account)).order_by(_C.created_at, _C.id).limit(limit)
     )
-    return tuple(
-        transitions.public(rows.job_of(row)) for row in connection.execute(query).mappings()
-    )
+    return tuple(transitions.public(rows.job_of(row)) for row in connection.execute(query))
 
 
 def _of(account: str | None) -> list[ColumnElement[bool]]:

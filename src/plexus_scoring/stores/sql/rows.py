@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
-
-import msgspec
-from sqlalchemy import RowMapping
 
 from plexus_scoring.model.errors import ErrorInfo
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
@@ -29,31 +27,65 @@ STATE = (
 STATE_COLUMNS = [schema.jobs.c[name] for name in ("id", "account", "created_at", *STATE)]
 
 
-def job_of(row: RowMapping) -> ScoringJob:
-    """Return the job. A row without its body gives one without content: enough to decide on its state."""
-    values: dict[str, Any] = {str(name): value for name, value in row.items()}
-    body = values.pop("body", None)
-    error = values.pop("last_error")
-    content = {} if body is None else msgspec.structs.asdict(decode(body, NewJob))
+_NO_CONTENT = NewJob(id="", scorecard="", score="")
+
+
+def job_of(row: Sequence[Any]) -> ScoringJob:
+    """Return the job of `STATE_COLUMNS` and its body. Without the body it is enough to decide on its state."""
+    (
+        job_id,
+        account,
+        created_at,
+        status,
+        updated_at,
+        not_before,
+        attempt,
+        started_at,
+        completed_at,
+        lease_token,
+        lease_expires_at,
+        last_error,
+        result_id,
+        body,
+    ) = row
+    content = _NO_CONTENT if body is None else decode(body, NewJob)
     return ScoringJob(
-        **{
-            "scorecard": "",
-            "score": "",
-            **content,
-            **values,
-            "status": JobStatus(values["status"]),
-            "last_error": None if error is None else decode(error, ErrorInfo),
-        }
+        id=job_id,
+        account=account,
+        created_at=created_at,
+        status=JobStatus(status),
+        updated_at=updated_at,
+        not_before=not_before,
+        attempt=attempt,
+        started_at=started_at,
+        completed_at=completed_at,
+        lease_token=lease_token,
+        lease_expires_at=lease_expires_at,
+        last_error=None if last_error is None else decode(last_error, ErrorInfo),
+        result_id=result_id,
+        scorecard=content.scorecard,
+        score=content.score,
+        request_id=content.request_id,
+        item_id=content.item_id,
+        item=content.item,
+        metadata=content.metadata,
     )
 
 
 def state_of(job: ScoringJob) -> dict[str, Any]:
     """Return the values of the columns that change."""
-    values: dict[str, Any] = {name: getattr(job, name) for name in STATE}
-    values["status"] = job.status.value
-    if job.last_error is not None:
-        values["last_error"] = encode(job.last_error).decode()
-    return values
+    return {
+        "status": job.status.value,
+        "updated_at": job.updated_at,
+        "not_before": job.not_before,
+        "attempt": job.attempt,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "lease_token": job.lease_token,
+        "lease_expires_at": job.lease_expires_at,
+        "last_error": None if job.last_error is None else encode(job.last_error).decode(),
+        "result_id": job.result_id,
+    }
 
 
 def new_row(job: ScoringJob, body: str) -> dict[str, Any]:
