@@ -55,11 +55,18 @@ class Place(tuple[int, int]):
 class YamlDocument:
     """One YAML document: `data`, and where each key and value of it stands."""
 
-    def __init__(self, data: Any, places: dict[int, dict[Hashable, Place]], root: Place) -> None:
+    def __init__(
+        self,
+        data: Any,
+        places: dict[int, dict[Hashable, Place]],
+        root: Place,
+        texts: dict[int, dict[Hashable, int]],
+    ) -> None:
         """Keep the values (which must stay alive: places are found by identity)."""
         self.data = data
         self._places = places
         self._root = root
+        self._texts = texts
 
     def place(self, container: Any, key: Hashable = None) -> Place:
         """Return where `key` of a mapping, or index `key` of a list, stands; the container's own place for None.
@@ -68,6 +75,16 @@ class YamlDocument:
             KeyError: `container` is not of this document or has no such key.
         """
         return self._places[id(container)][key]
+
+    def text_line(self, path: tuple[Any, ...]) -> int | None:
+        """Return the line on which the text at `path` begins, if it is a block (``|``) whose lines are the file's."""
+        value = self.data
+        try:
+            for step in path[:-1]:
+                value = value[step]
+            return self._texts[id(value)][path[-1]]
+        except (KeyError, IndexError, TypeError):
+            return None
 
     def find(self, path: tuple[Any, ...]) -> Place:
         """Return the place of the value at `path`, or of the nearest thing above it that has one."""
@@ -117,12 +134,23 @@ def parse_yaml(text: str, *, file: str | None = None) -> YamlDocument:
 class _Frame:
     """A mapping or sequence that is being read."""
 
-    __slots__ = ("anchor", "count", "key", "key_place", "merges", "places", "value", "waiting")
+    __slots__ = (
+        "anchor",
+        "count",
+        "key",
+        "key_place",
+        "merges",
+        "places",
+        "texts",
+        "value",
+        "waiting",
+    )
 
     def __init__(self, value: dict[Any, Any] | list[Any], anchor: str | None, place: Place) -> None:
         self.value = value
         self.anchor = anchor
         self.places: dict[Hashable, Place] = {None: place}
+        self.texts: dict[Hashable, int] = {}  # lines on which blocks of text begin
         self.merges: list[Any] = []
         self.key: Any = None
         self.key_place = place
@@ -137,6 +165,7 @@ class _Builder:
         self._file = file
         self._stack: list[_Frame] = []
         self._places: dict[int, dict[Hashable, Place]] = {}
+        self._texts: dict[int, dict[Hashable, int]] = {}
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._documents = 0
         self._result: Any = None
@@ -156,7 +185,7 @@ class _Builder:
             handler = handlers.get(type(event).__name__)
             if handler:
                 handler(event, Place((event.start_mark.line + 1, event.start_mark.column + 1)))
-        return YamlDocument(self._result, self._places, self._root)
+        return YamlDocument(self._result, self._places, self._root, self._texts)
 
     def _error(self, message: str, place: Place) -> ScorecardError:
         return ScorecardError(message, file=self._file, line=place.line, column=place.column)
@@ -170,6 +199,8 @@ class _Builder:
         value = self._resolve(event, place)
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
+        if event.style == "|" and self._stack and self._stack[-1].waiting:
+            self._stack[-1].texts[self._stack[-1].key] = place.line + 1
         self._add(value, 1, place, merge=event.value == _MERGE and event.implicit[0])
 
     def _alias(self, event: Any, place: Place) -> None:
@@ -197,6 +228,8 @@ class _Builder:
             for merged in frame.merges:
                 self._merge(frame, merged, place)
         self._places[id(frame.value)] = frame.places
+        if frame.texts:
+            self._texts[id(frame.value)] = frame.texts
         if frame.anchor:
             self._anchors[frame.anchor] = (frame.value, frame.count)
         self._add(frame.value, frame.count, frame.places[None])

@@ -38,7 +38,7 @@ EXPECTED = {
         (15, 21, "unknown-node"),
     ],
     "08-regex": [(7, 5, "regex"), (13, 18, "regex")],
-    "09-missing-model": [(6, 5, "missing-model"), (15, 5, "code")],
+    "09-missing-model": [(6, 5, "missing-model"), (16, 1, "code")],
     "10-duplicate-and-types": [
         (10, 21, "invalid-value"),
         (10, 27, "invalid-value"),

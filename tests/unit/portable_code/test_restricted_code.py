@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from plexus_scoring.engines.portable.code import compile_function
+from plexus_scoring.engines.portable.code import CodePlace, compile_function
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
 
 
@@ -332,37 +332,43 @@ async def test_a_module_given_as_a_global_is_replaced_or_refused():
 
 async def test_an_error_in_the_code_names_its_line():
     source = "def f():\n    x = {}\n    return x['missing']"
-    with pytest.raises(ScoreFailed, match=r"^Tone:3: KeyError: 'missing'$"):
-        await call(source, filename="Tone")
+    for place, message in (
+        (CodePlace("Tone"), "Tone: line 3 of the code: KeyError: 'missing'"),
+        (CodePlace("Tone", None, 10), "Tone: line 12 of the scorecard: KeyError: 'missing'"),
+        (CodePlace("Tone", "card.yaml", 10), "card.yaml:12: Tone: KeyError: 'missing'"),
+    ):
+        with pytest.raises(ScoreFailed) as failed:
+            await call(source, place=place)
+        assert failed.value.message == message
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("def f(:\n    pass", r"^Tone:1:7: syntax error"),
-        ("import os\ndef f():\n    pass", r"^Tone:1: ImportError: 'os' cannot be imported"),
-        ("\nx = 1 / 0\ndef f():\n    pass", r"^Tone:2: ZeroDivisionError"),
-        ("def g():\n    pass", r"^Tone: the code must define a function 'f'"),
+        ("def f(:\n    pass", r"^card.yaml:10: syntax error"),
+        ("import os\ndef f():\n    pass", r"^card.yaml:10: ImportError: 'os' cannot be imported"),
+        ("\nx = 1 / 0\ndef f():\n    pass", r"^card.yaml:11: ZeroDivisionError"),
+        ("def g():\n    pass", r"^card.yaml: the code must define a function 'f'"),
         ("f = 3", r"must define a function 'f'"),
-        ("async def f():\n    pass", r"^Tone:1: "),
+        ("async def f():\n    pass", r"^card.yaml:10: "),
         (
             "def f():\n    return ().__class__",
-            r"^Tone:2: the attribute '__class__' is not accessible .*TRUST_CODE",
+            r"^card.yaml:11: the attribute '__class__' is not accessible .*TRUST_CODE",
         ),
-        ("x = '\0'", r"^Tone"),
-        ("x = " + "-" * 5_000 + "1", r"^Tone: the code cannot be read"),
+        ("x = '\0'", r"^card.yaml"),
+        ("x = " + "-" * 5_000 + "1", r"^card.yaml: it cannot be read"),
     ],
 )
 def test_code_that_cannot_stand_is_refused_with_its_place(source, message):
     with pytest.raises(ScorecardError, match=message):
-        compile_function(source, "f", filename="Tone", trusted=False)
+        compile_function(source, "f", place=CodePlace("Tone", "card.yaml", 10), trusted=False)
 
 
 async def test_trusted_code_runs_plainly(monkeypatch):
     source = "import os, sys\ndef f(x):\n    return x.__class__.__name__, os.sep"
     monkeypatch.setenv("PLEXUS_SCORING_TRUST_CODE", "1")
     assert await compile_function(source, "f")(1) == ("int", "/")
-    with pytest.raises(ScoreFailed, match="<code>:3: TypeError"):
+    with pytest.raises(ScoreFailed, match="line 3 of the code: TypeError"):
         await compile_function("def f(x):\n    pass\n    return x + 'a'", "f")(1)
     monkeypatch.setenv("PLEXUS_SCORING_TRUST_CODE", "0")
     with pytest.raises(ScorecardError):
@@ -436,6 +442,32 @@ async def test_a_runaway_leaves_the_event_loop_free_and_ends_when_cancelled():
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_quick_function_that_turns_slow_leaves_the_loop_and_starts_anew():
+    source = """
+def f(given):
+    given.append(1)
+    if given[0]:
+        for _ in range(1_000_000):
+            pass
+    return given
+"""
+    function = compile_function(source, "f", trusted=False)
+    assert await function.call_with(lambda: ([0],)) == [0, 1]
+    running = asyncio.create_task(function.call_with(lambda: ([1],)))
+    ticks = 0
+    while not running.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    assert await running == [1, 1]
+    assert ticks > 1
+
+
+def test_a_top_level_that_runs_on_is_an_error_of_the_scorecard(monkeypatch):
+    monkeypatch.setattr("plexus_scoring.engines.portable.code.function.MAX_STEPS", 10_000)
+    with pytest.raises(ScorecardError, match="move it into the function"):
+        compile_function("while True:\n    pass\ndef f():\n    pass", "f", trusted=False)
 
 
 async def test_a_quick_function_moves_onto_the_loop_and_gives_the_same():

@@ -12,6 +12,7 @@ import traceback
 import types
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -28,39 +29,92 @@ MAX_STEPS: Final = 20_000_000
 MAX_SECONDS: Final = 5.0
 MAX_MEMORY: Final = 512 * 1024 * 1024
 MAX_SOURCE: Final = 200_000
+INLINE_SECONDS: Final = 0.02
 _QUICK_SECONDS: Final = 0.002
 _THREADS: Final = 4
+_FILENAME: Final = "<code of a scorecard>"
 
 # Modules that the engine may hand over as globals, by the names that restricted code gets in their place.
 _REPLACED: Final = frozenset({"logging"})
 
 
-class CodeFunction:
-    """A function of a scorecard's code. Calling it awaits its value.
+@dataclass(frozen=True)
+class CodePlace:
+    """Where code stands, for its error messages.
 
-    A function that has been quick (2 ms) runs on the event loop, where a thread's hand-over would cost more than
-    the call; any other runs in a thread. Either way its steps are counted and it is stopped at its bounds.
+    Attributes:
+        name: What it is the code of, for example score and node.
+        file: The scorecard's file.
+        first_line: The line of the file that the code's first line is on; None where lines cannot be told.
     """
 
-    def __init__(self, function: Callable[..., Any], *, filename: str, trusted: bool) -> None:
+    name: str
+    file: str | None = None
+    first_line: int | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def at(self, line: int | None) -> str:
+        """Return the place of a line of the code (from 1), in front of a message."""
+        if line is None:
+            return self.name
+        if self.first_line is None:
+            return f"{self.name}: line {line} of the code"
+        line = self.line(line) or line
+        return f"{self.file}:{line}: {self.name}" if self.file else f"{self.name}: line {line} of the scorecard"
+
+    def line(self, line: int | None) -> int | None:
+        """Return the file's line of a line of the code, if it can be told."""
+        if line is None or self.first_line is None:
+            return None
+        return self.first_line + line - 1
+
+    def error(self, message: str, line: int | None = None) -> ScorecardError:
+        """Return an error at a line of the code; its message says the line where the file's is not known."""
+        known = self.line(line)
+        if line is not None and known is None:
+            message = f"{message} (line {line} of the code)"
+        return ScorecardError(message, file=self.file, line=known)
+
+
+class CodeFunction:
+    """A function of a scorecard's code.
+
+    A restricted function that has been quick (2 ms) runs on the event loop, where a thread's hand-over would cost more
+    than the call. Should it then take longer than 20 ms, it is stopped and called anew in a thread, as any other
+    function is from the start. Its steps are counted and it is stopped at its bounds either way.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, place: CodePlace, trusted: bool) -> None:
         self._function = function
-        self._filename = filename
+        self._place = place
         self._trusted = trusted
         self._quick = False
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, *args: Any) -> Any:
+        """Call the function with arguments that it does not change; see `call_with`."""
+        return await self.call_with(lambda: args)
+
+    async def call_with(self, arguments: Callable[[], tuple[Any, ...]]) -> Any:
         """Call the function.
 
+        Args:
+            arguments: Makes the arguments, anew for each try: a try that is stopped may have changed them.
+
         Raises:
-            ScoreFailed: The code raised. The message has the line within the code.
+            ScoreFailed: The code raised. The message has the line.
             BudgetExceeded: It ran too long, took too many steps or made too large a value.
         """
-        if self._quick:
-            return self._run(self._new_meter(), args, kwargs)
-        meter = self._new_meter()
+        if self._quick and not self._trusted:
+            try:
+                return self._run(_meter(INLINE_SECONDS), arguments())
+            except BudgetExceeded:
+                self._quick = False
+        meter = None if self._trusted else _meter(MAX_SECONDS)
         context = contextvars.copy_context()
         running = asyncio.get_running_loop().run_in_executor(
-            _threads(), context.run, self._run, meter, args, kwargs
+            _threads(), context.run, self._run, meter, arguments()
         )
         try:
             return await running
@@ -69,37 +123,35 @@ class CodeFunction:
                 meter.cancel()
             raise
 
-    def _new_meter(self) -> metering.Meter | None:
-        if self._trusted:
-            return None
-        return metering.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY)
-
-    def _run(
-        self, meter: metering.Meter | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _run(self, meter: metering.Meter | None, args: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
         token = metering.METER.set(meter)
         try:
-            value = self._function(*args, **kwargs)
+            value = self._function(*args)
         except metering.Stopped as stop:
-            raise BudgetExceeded(f"{self._filename}: stopped, {stop}") from None
+            raise BudgetExceeded(f"{self._place}: stopped, {stop}") from None
         except MemoryError as error:
-            raise BudgetExceeded(f"{self._filename}: stopped, out of memory") from error
+            raise BudgetExceeded(f"{self._place}: stopped, out of memory") from error
         except Exception as error:
-            raise _failed(error, self._filename) from error
+            line = _line(error)
+            raise ScoreFailed(f"{self._place.at(line)}: {_summary(error)}") from error
         finally:
             metering.METER.reset(token)
             self._quick = time.perf_counter() - began < _QUICK_SECONDS
         if meter is not None and meter.stopped is not None:
-            raise BudgetExceeded(f"{self._filename}: stopped, {meter.stopped}")
+            raise BudgetExceeded(f"{self._place}: stopped, {meter.stopped}")
         return value
+
+
+def _meter(seconds: float) -> metering.Meter:
+    return metering.Meter(steps=MAX_STEPS, seconds=seconds, memory=MAX_MEMORY)
 
 
 def compile_function(
     source: str,
     name: str,
     *,
-    filename: str = "<code>",
+    place: CodePlace = CodePlace("code"),
     extra_globals: Mapping[str, Any] | None = None,
     trusted: bool | None = None,
 ) -> CodeFunction:
@@ -108,17 +160,20 @@ def compile_function(
     Args:
         source: The YAML's ``code``.
         name: The function to call, for example ``score``.
-        filename: What error messages call the code, for example the score's name.
+        place: Where the code stands.
         extra_globals: Names that the code finds defined. Module objects are replaced or refused.
         trusted: Run it plainly. None: as ``PLEXUS_SCORING_TRUST_CODE`` says (``1``: yes).
 
     Raises:
-        ScorecardError: A syntax error, something a scorecard may not do, an error at its top level, no such function.
-        BudgetExceeded: Its top level ran too long.
+        ScorecardError: A syntax error, something a scorecard may not do, no such function, an error at its top level
+            or one that runs too long. `line` is the file's where `place` tells it.
     """
     if trusted is None:
         trusted = os.environ.get("PLEXUS_SCORING_TRUST_CODE") == "1"
-    code = _compile(source, filename, trusted=trusted)
+    try:
+        code = _compile(source, trusted=trusted)
+    except _Unreadable as error:
+        raise place.error(error.message, error.line) from error.__cause__
     namespace = dict(extra_globals or {})
     if not trusted:
         namespace = {key: _exposed(key, value) for key, value in namespace.items()}
@@ -126,13 +181,13 @@ def compile_function(
         namespace["__builtins__"] = {**BUILTINS, "__import__": guarded_import}
     else:
         namespace.setdefault("__name__", MODULE_NAME)
-    _run_top_level(code, namespace, filename, metered=not trusted)
+    _run_top_level(code, namespace, place, metered=not trusted)
     function = namespace.get(name)
     if not callable(function):
-        raise ScorecardError(f"the code must define a function {name!r}", file=filename)
+        raise place.error(f"the code must define a function {name!r}")
     if inspect.iscoroutinefunction(function):
-        raise ScorecardError(f"{name!r} must be a plain function, not an async one", file=filename)
-    return CodeFunction(function, filename=filename, trusted=trusted)
+        raise place.error(f"{name!r} must be a plain function, not an async one")
+    return CodeFunction(function, place=place, trusted=trusted)
 
 
 def _exposed(name: str, value: Any) -> Any:
@@ -143,63 +198,61 @@ def _exposed(name: str, value: Any) -> Any:
     raise ScorecardError(f"the module {name!r} cannot be given to restricted code")
 
 
+class _Unreadable(Exception):
+    """Why code does not compile, and at which of its lines."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+
+
 @lru_cache(maxsize=512)
-def _compile(source: str, filename: str, *, trusted: bool) -> types.CodeType:
+def _compile(source: str, *, trusted: bool) -> types.CodeType:
     if len(source) > MAX_SOURCE:
-        raise ScorecardError(f"the code is longer than {MAX_SOURCE:,} characters", file=filename)
+        raise _Unreadable(f"the code is longer than {MAX_SOURCE:,} characters")
     try:
-        tree = ast.parse(source, filename)
+        tree = ast.parse(source, _FILENAME)
         if trusted:
-            return compile(tree, filename, "exec", dont_inherit=True)
+            return compile(tree, _FILENAME, "exec", dont_inherit=True)
         restricted: types.CodeType = compile_restricted(
-            tree, filename, "exec", policy=ScorecardPolicy, dont_inherit=True
+            tree, _FILENAME, "exec", policy=ScorecardPolicy, dont_inherit=True
         )
     except SyntaxError as error:
-        raise _syntax_error(error, filename) from error
+        raise _syntax_error(error) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ScorecardError(f"the code cannot be read: {error}", file=filename) from error
+        raise _Unreadable(f"it cannot be read: {error}") from error
     return restricted
 
 
-def _syntax_error(error: SyntaxError, filename: str) -> ScorecardError:
+def _syntax_error(error: SyntaxError) -> _Unreadable:
     # RestrictedPython reports its refusals as one SyntaxError whose argument is a tuple of "Line N: …" texts.
     if error.args and isinstance(error.args[0], tuple):
         first = str(error.args[0][0])
         place, _, message = first.partition(": ")
         digits = place.removeprefix("Line ")
         line = int(digits) if digits.isdigit() else None
-        return ScorecardError(
+        return _Unreadable(
             f"{message or first} (PLEXUS_SCORING_TRUST_CODE=1 lifts restrictions for authors you trust)",
-            file=filename,
-            line=line,
+            line,
         )
-    return ScorecardError(
-        f"syntax error: {error.msg}", file=filename, line=error.lineno, column=error.offset
-    )
+    return _Unreadable(f"syntax error: {error.msg}", error.lineno)
 
 
 def _run_top_level(
-    code: types.CodeType, namespace: dict[str, Any], filename: str, *, metered: bool
+    code: types.CodeType, namespace: dict[str, Any], place: CodePlace, *, metered: bool
 ) -> None:
-    meter = (
-        metering.Meter(steps=MAX_STEPS, seconds=MAX_SECONDS, memory=MAX_MEMORY) if metered else None
-    )
-    token = metering.METER.set(meter)
+    token = metering.METER.set(_meter(MAX_SECONDS) if metered else None)
     try:
         exec(code, namespace)  # noqa: S102 - restricted by the policy above, or trusted by the operator
     except metering.Stopped as stop:
-        raise BudgetExceeded(f"{filename}: stopped, {stop}") from None
+        raise place.error(
+            f"what it does outside of functions was stopped, {stop}: move it into the function"
+        ) from None
     except Exception as error:
-        line = _line(error, filename)
-        raise ScorecardError(_summary(error), file=filename, line=line) from error
+        raise place.error(_summary(error), _line(error)) from error
     finally:
         metering.METER.reset(token)
-
-
-def _failed(error: Exception, filename: str) -> ScoreFailed:
-    line = _line(error, filename)
-    place = filename if line is None else f"{filename}:{line}"
-    return ScoreFailed(f"{place}: {_summary(error)}")
 
 
 def _summary(error: Exception) -> str:
@@ -207,9 +260,10 @@ def _summary(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _line(error: BaseException, filename: str) -> int | None:
+def _line(error: BaseException) -> int | None:
+    """Return the line of the code that raised, or that called what raised."""
     frames = traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in frames if frame.f_code.co_filename == filename]
+    lines = [line for frame, line in frames if frame.f_code.co_filename == _FILENAME]
     return lines[-1] if lines else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun
-from plexus_scoring.engines.portable.code import compile_function
+from plexus_scoring.engines.portable.code import CodePlace, compile_function
 from plexus_scoring.engines.portable.language.nodes import LogicalClassifierNode, LogicalNodeNode
 from plexus_scoring.engines.portable.nodes.base import GraphNode
 from plexus_scoring.engines.portable.shapes import (
@@ -33,6 +33,22 @@ def _merged(state: State) -> dict[str, Any]:
     return {**copy.deepcopy(state.fields["metadata"]), **fields}
 
 
+def code_place(node: GraphNode[Any]) -> CodePlace:
+    """Return where a node's `code` stands in the scorecard."""
+    source = node.source
+    line = source.document.text_line((*source.path, "graph", node.position, "code"))
+    return CodePlace(f"score {source.name!r}: node {node.name!r} code", source.file, line)
+
+
+def code_error(node: GraphNode[Any], error: ScorecardError) -> ScorecardError:
+    """Return an error of a node's `code` at its own line where that is known, else at the key."""
+    if error.line is None:
+        return node.error(f"code: {error.bare_message}", "code")
+    source = node.source
+    message = f"score {source.name!r}: node {node.name!r} code: {error.bare_message}"
+    return ScorecardError(message, file=source.file, line=error.line)
+
+
 class LogicalClassifier(GraphNode[LogicalClassifierNode]):
     """Calls `score(parameters, input)`. None goes on to the next node; a result sets classification and value."""
 
@@ -46,17 +62,22 @@ class LogicalClassifier(GraphNode[LogicalClassifierNode]):
             self.function = compile_function(
                 self.node.code,
                 "score",
-                filename=f"{self.source.name}/{self.name}",
+                place=code_place(self),
                 extra_globals={"Score": ScoreNamespace, **log_functions(self.name)},
                 trusted=options.trust_code,
             )
         except ScorecardError as error:
-            raise self.error(f"code: {error.bare_message}", "code") from error
+            raise code_error(self, error) from error
 
     async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
         """Run the code and take over what it returns."""
-        given = ScoreInputShape(text=state.fields["text"], metadata=_merged(state))
-        result = await self.function(self.parameters, given)
+        fields = state.fields
+        result = await self.function.call_with(
+            lambda: (
+                self.parameters,
+                ScoreInputShape(text=fields["text"], metadata=_merged(state)),
+            )
+        )
         if result is None:
             return
         if not isinstance(result, Result):
@@ -94,23 +115,27 @@ class LogicalNode(GraphNode[LogicalNodeNode]):
             self.function = compile_function(
                 self.node.code,
                 self.node.function_name,
-                filename=f"{self.source.name}/{self.name}",
+                place=code_place(self),
                 extra_globals=log_functions(self.name),
                 trusted=options.trust_code,
             )
         except ScorecardError as error:
-            raise self.error(f"code: {error.bare_message}", "code") from error
+            raise code_error(self, error) from error
 
     async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
         """Run the code and set the fields."""
-        context = {
-            "state": StateView(copy.deepcopy(state.fields)),
-            "text": state.fields["text"],
-            "metadata": _merged(state),
-            "parameters": self.parameters,
-        }
+
+        def arguments() -> tuple[dict[str, Any]]:
+            context = {
+                "state": StateView(copy.deepcopy(state.fields)),
+                "text": state.fields["text"],
+                "metadata": _merged(state),
+                "parameters": self.parameters,
+            }
+            return (context,)
+
         try:
-            result = await self.function(context)
+            result = await self.function.call_with(arguments)
         except BudgetExceeded:
             raise
         except ScoreFailed as error:
