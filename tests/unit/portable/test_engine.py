@@ -475,3 +475,64 @@ async def test_jobs_take_turns_at_a_provider_and_their_dependencies_share_theirs
     assert flows[:2] == ["job-1", "job-1"]
     assert len(set(flows)) == 3
     assert FLOW.get() == ""
+
+
+LOGICAL = """
+name: Card
+scores:
+- name: Q
+  class: LangGraphScore
+  graph:
+  - name: judge
+    class: LogicalClassifier
+    code: {style}
+      import json
+      def score(parameters, input):
+          {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("style", "body", "error"),
+    [
+        ("|", "return 1 / 0", "card.yaml:12: score 'Q': node 'judge' code: ZeroDivisionError: "),
+        (
+            "|",
+            "return json.loads('x')",
+            "card.yaml:12: score 'Q': node 'judge' code: JSONDecodeErr",
+        ),
+        ("|", "return (", "card.yaml:12: score 'Q': node 'judge' code: syntax error: "),
+        ("|", "return ().__class__", "card.yaml:12: score 'Q': node 'judge' code: the attribute "),
+        (">", "return (", "card.yaml:9:5: score 'Q': node 'judge' code: syntax error: "),
+        (
+            '"def score(a, b): return 1/0"',
+            "",
+            "score 'Q': node 'judge' code: line 1 of the code: Zero",
+        ),
+    ],
+)
+async def test_an_error_in_code_names_the_line_of_the_file(style, body, error):
+    text = LOGICAL.format(style=style, body=body)
+    if style.startswith('"'):
+        text = text[: text.index("      import json")]
+    with pytest.raises((ScoreFailed, ScorecardError)) as failed:
+        await score(text)
+    assert failed.value.message.startswith(error)
+
+
+async def test_long_texts_and_slow_patterns_leave_the_event_loop_to_others(monkeypatch):
+    threads = []
+    in_thread = asyncio.to_thread
+
+    async def noting(function, *args, **kwargs):
+        threads.append(function.__name__)
+        return await in_thread(function, *args, **kwargs)
+
+    monkeypatch.setattr(asyncio, "to_thread", noting)
+    removes = {"processors": [{"class": "RemoveSpeakerIdentifiersTranscriptFilter"}]}
+    text = scorecard_of(keyword("K", item=removes))
+    engine = PortableEngine(ScriptedModel())
+    assert (await score(text, item="Agent: hello", engine=engine)).value == "True"
+    assert threads == ["_compile"]
+    assert (await score(text, item="Agent: hello " * 10_000, engine=engine)).value == "True"
+    assert threads == ["_compile", "apply_processors"]

@@ -60,6 +60,7 @@ class PortableEngine:
         flow = FLOW.set(context.job_id or f"unnamed-{next(_unnamed)}")
         try:
             async with asyncio.timeout(left) as limit:
+                await plan.compile()
                 return await plan.run(context.item, self._models, purse, cache)
         except TimeoutError:
             if limit.expired():

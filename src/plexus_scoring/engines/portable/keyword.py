@@ -5,7 +5,7 @@ from __future__ import annotations
 from plexus_scoring.engines.portable.base import ScoreInput, ScoreRun, ScoreSource
 from plexus_scoring.engines.portable.language.common import read
 from plexus_scoring.engines.portable.language.scores import Keyword, KeywordClassifier
-from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
+from plexus_scoring.engines.portable.regexes import compile_pattern, found_in
 from plexus_scoring.model.result import ScoreOutcome
 
 
@@ -28,7 +28,7 @@ class KeywordScore:
         folded = given.text.casefold()
         for word, is_pattern in self.words:
             found = (
-                await search_apart(word, given.text, ignore_case=True)
+                await found_in(given.text, word, ignore_case=True)
                 if is_pattern
                 else word.casefold() in folded
             )

@@ -14,7 +14,6 @@ from plexus_scoring.engines.portable.base import ScoreInput
 from plexus_scoring.engines.portable.dependencies import DISABLED, ERROR, SKIPPED
 from plexus_scoring.engines.portable.graph import GraphScore, graph_metadata
 from plexus_scoring.engines.portable.ledger import AnswerCache, Ledger, Purse
-from plexus_scoring.engines.portable.processors import apply_processors
 from plexus_scoring.engines.portable.scorecard import ReadyScore, ReadyScorecard
 from plexus_scoring.engines.portable.validation import validate
 from plexus_scoring.model.cost import Cost
@@ -28,6 +27,10 @@ from plexus_scoring.model.item import Item
 from plexus_scoring.model.result import ScoreOutcome
 
 log = logging.getLogger(__name__)
+
+_LONG_TEXT = (
+    100_000  # characters from which on processors would hold up the event loop's other jobs
+)
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,15 +67,27 @@ class Plan:
     """What a job runs, in which order."""
 
     def __init__(self, scorecard: ReadyScorecard, target: str) -> None:
-        """Find the dependencies and compile. Raises ScorecardError."""
+        """Find the dependencies. Raises ScorecardError, ScoreDisabled."""
         self.scorecard = scorecard
         self.target = target
         self.names = scorecard.closure(target)
         if scorecard.disabled(target):
             raise ScoreDisabled(f"the score {target!r} is disabled in the scorecard")
-        self.scores: dict[str, ReadyScore] = {
-            name: scorecard.ready(name) for name in self.names if not scorecard.disabled(name)
-        }
+        self.scores: dict[str, ReadyScore] = {}
+
+    async def compile(self) -> None:
+        """Compile what no earlier job has compiled, in a thread: code may do much at its top level.
+
+        Raises ScorecardError, BudgetExceeded.
+        """
+        wanted = [name for name in self.names if not self.scorecard.disabled(name)]
+        if self.scorecard.has_ready(wanted):
+            self._compile(wanted)
+        else:
+            await asyncio.to_thread(self._compile, wanted)
+
+    def _compile(self, names: list[str]) -> None:
+        self.scores = {name: self.scorecard.ready(name) for name in names}
 
     async def run(
         self, item: Item, models: ChatModel, purse: Purse, cache: AnswerCache
@@ -132,9 +147,9 @@ class _Job:
         ready = self.plan.scores[name]
         ledger = Ledger(name, self.models, self.purse, self.cache)
         try:
-            given = self._given(ready)
+            given = await self._given(ready)
             outcome = await ready.score.score(given, ledger)
-            validate(outcome, ready.validation)
+            await validate(outcome, ready.validation)
         except BudgetExceeded:
             raise
         except ScoreFailed as error:
@@ -159,7 +174,7 @@ class _Job:
                 return f"{dependency.name!r} is {value!r}, and {name!r} asks for {condition}"
         return None
 
-    def _given(self, ready: ReadyScore) -> ScoreInput:
+    async def _given(self, ready: ReadyScore) -> ScoreInput:
         source = ready.source
         text = self.item.text or ""
         metadata = graph_metadata(
@@ -169,7 +184,16 @@ class _Job:
             account=self.item.account_id,
         )
         if ready.processors:
-            text, metadata = apply_processors(ready.processors, text, metadata)
+            from plexus_scoring.engines.portable.processors import (  # noqa: PLC0415 - only what a score uses
+                apply_processors,
+            )
+
+            if len(text) > _LONG_TEXT:
+                text, metadata = await asyncio.to_thread(
+                    apply_processors, ready.processors, text, metadata
+                )
+            else:
+                text, metadata = apply_processors(ready.processors, text, metadata)
         results = {
             dependency.name: self.done[dependency.name].as_result()
             for dependency in self.plan.scorecard.dependencies(source.name)

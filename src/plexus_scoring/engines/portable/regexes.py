@@ -10,7 +10,7 @@ from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.model.errors import BudgetExceeded
 
 MAX_SECONDS = 5.0
-_IN_LOOP = 20_000  # characters that are searched without leaving the event loop
+INLINE_SECONDS = 0.02
 
 
 def compile_pattern(text: str, source: ScoreSource, *path: Any) -> str:
@@ -24,22 +24,23 @@ def compile_pattern(text: str, source: ScoreSource, *path: Any) -> str:
     return text
 
 
-def search(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
-    """Whether a pattern is found. Raises BudgetExceeded if looking takes more than 5 s."""
+async def found_in(text: str, pattern: str, *, ignore_case: bool = False) -> bool:
+    """Whether a pattern is found. What is not found within 20 ms is looked for in a thread, the event loop being free.
+
+    Raises:
+        BudgetExceeded: looking takes more than 5 s.
+    """
+    search = _compiled(pattern, ignore_case=ignore_case).search
     try:
-        found = _compiled(pattern, ignore_case=ignore_case).search(text, timeout=MAX_SECONDS)
+        return search(text, timeout=INLINE_SECONDS) is not None
+    except TimeoutError:
+        pass
+    try:
+        return await asyncio.to_thread(search, text, timeout=MAX_SECONDS) is not None
     except TimeoutError as error:
         raise BudgetExceeded(
             f"the regular expression {pattern!r} took more than {MAX_SECONDS:g} s on this text: simplify it"
         ) from error
-    return found is not None
-
-
-async def search_apart(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
-    """Like `search`; on a long text in a thread."""
-    if len(text) <= _IN_LOOP:
-        return search(pattern, text, ignore_case=ignore_case)
-    return await asyncio.to_thread(search, pattern, text, ignore_case=ignore_case)
 
 
 @lru_cache(maxsize=512)

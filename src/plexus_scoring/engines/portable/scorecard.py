@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,10 @@ class ReadyScorecard:
         if ready is None:
             ready = self._ready[name] = self._compile(self.sources[name])
         return ready
+
+    def has_ready(self, names: Iterable[str]) -> bool:
+        """Whether all these scores are compiled already."""
+        return all(name in self._ready for name in names)
 
     def _compile(self, source: ScoreSource) -> ReadyScore:
         common = read(Score, {**source.entry, "class": classes.class_name(source)}, source)

@@ -90,24 +90,26 @@ class GraphNode(ABC, Generic[Configuration]):
     async def work(self, state: State, run: ScoreRun) -> bool | None:
         """Do what this class of node is for. True asks for `output` to be applied inside, too."""
 
-    def render(
+    async def render(
         self, values: Mapping[str, Any], missing: Missing, *, required: bool = False
     ) -> list[ChatMessage]:
         """Return the node's messages, filled in. `required`: an empty one is an error."""
         messages = []
         for key, role, template in self.messages:
-            text = self.fill(key, template, values, missing)
+            text = await self.fill(key, template, values, missing)
             if required and not text.strip():
                 raise ScoreFailed(f"node {self.name!r}: its {key} is empty")
             messages.append(ChatMessage(role, text))
         return messages
 
-    def fill(self, key: str, template: str, values: Mapping[str, Any], missing: Missing) -> str:
+    async def fill(
+        self, key: str, template: str, values: Mapping[str, Any], missing: Missing
+    ) -> str:
         """Return a template of this node, filled in; errors name node and key."""
         from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
 
         try:
-            return templates.render(template, values, missing=missing)
+            return await templates.render_apart(template, values, missing=missing)
         except ScorecardError as error:
             raise self.error(f"{key}: {error.bare_message}", key) from error
         except BudgetExceeded as error:

@@ -34,7 +34,7 @@ class Classifier(GraphNode[ClassifierNode]):
         fields = state.fields
         for attempt in range(self.node.maximum_retry_count + 1):
             fields["retry_count"] = attempt
-            first = self.render(fields, "empty", required=True)
+            first = await self.render(fields, "empty", required=True)
             reply = await self.ask(run, [*first[:2], *history], logprobs=self.logprobs)
             fields["completion"] = reply.text
             if self._parse(state, reply.text):

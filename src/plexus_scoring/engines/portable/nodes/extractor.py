@@ -22,7 +22,7 @@ class Extractor(GraphNode[ExtractorNode]):
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask and verify."""
-        reply = await self.ask(run, self.render(state.fields, "empty"))
+        reply = await self.ask(run, await self.render(state.fields, "empty"))
         quote = clean_quote(reply.text)
         state.fields["extracted_text"] = await self._verified(quote, str(state.fields["text"]))
         state.fields["reasoning"] = None

@@ -22,7 +22,7 @@ class Generator(GraphNode[GeneratorNode]):
         fields = state.fields
         for attempt in range(self.node.maximum_retry_count + 1):
             fields["retry_count"] = attempt
-            first = self.render(fields, "empty", required=True)
+            first = await self.render(fields, "empty", required=True)
             reply = await self.ask(run, [*(first[:2] if history else first), *history])
             fields |= {"completion": None, "explanation": None}
             if reply.text.strip():

@@ -27,8 +27,8 @@ class MultiClassClassifier(GraphNode[MultiClassClassifierNode]):
         (system_key, _, system), (user_key, _, user) = self.messages
         conversation = [
             # Upstream fills the system message in with nothing: its variables are empty.
-            ChatMessage("system", self.fill(system_key, system, {}, "empty")),
-            ChatMessage("user", self.fill(user_key, user, fields, "empty")),
+            ChatMessage("system", await self.fill(system_key, system, {}, "empty")),
+            ChatMessage("user", await self.fill(user_key, user, fields, "empty")),
         ]
         limit = self.node.maximum_retry_count
         for attempt in range(1, limit + 1):

@@ -24,7 +24,7 @@ class NumericClassifier(GraphNode[NumericClassifierNode]):
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask and parse."""
-        messages = self.render({"text": state.fields["text"]}, "raise")
+        messages = await self.render({"text": state.fields["text"]}, "raise")
         reply = await self.ask(run, messages)
         value, explanation = self.parse(reply.text)
         state.fields["value"] = value

@@ -32,7 +32,7 @@ class BeforeAfterSlicer(GraphNode[BeforeAfterSlicerNode]):
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask and cut."""
-        reply = await self.ask(run, self.render(state.fields, "raise"))
+        reply = await self.ask(run, await self.render(state.fields, "raise"))
         text = str(state.fields["text"])
         start = await asyncio.to_thread(_best_sentence, clean_quote(reply.text), text)
         state.fields |= {"before": text[:start], "after": text[start:]}
@@ -62,7 +62,7 @@ class ContextExtractor(GraphNode[ContextExtractorNode]):
         text = str(state.fields["text"])
         if not text:
             return
-        reply = await self.ask(run, self.render(state.fields, "raise"))
+        reply = await self.ask(run, await self.render(state.fields, "raise"))
         quote = clean_quote(reply.text)
         state.fields |= await asyncio.to_thread(self.context, quote, text)
 

@@ -27,7 +27,7 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
             self._set(state, UNKNOWN, GAVE_UP)
             return
         try:
-            messages = self.render({**fields, "retry_feedback": ""}, "raise")
+            messages = await self.render({**fields, "retry_feedback": ""}, "raise")
         except BudgetExceeded:
             raise
         except ScoreFailed as error:  # upstream goes on with "unknown", and says why
@@ -39,7 +39,7 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
         explanation = reply.text
         if word != UNKNOWN and self.node.explanation_message:
             asked = [
-                ChatMessage("user", self._as_text(fields["text"])),
+                ChatMessage("user", await self._as_text(fields["text"])),
                 ChatMessage("assistant", word),
             ]
             values = {**fields, "classification": word, "explanation": reply.text}
@@ -51,12 +51,14 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
         state.fields["explanation"] = explanation
         state.undetermined = UNKNOWN if word == UNKNOWN else None
 
-    def _as_text(self, text: Any) -> str:
+    async def _as_text(self, text: Any) -> str:
         """Return the prompt as one text, filled in with the item's text only, as upstream asks for explanations."""
         roles = {"system": "System", "user": "Human"}
         return "\n".join(
-            f"{roles[role]}: {self.fill(key, template, {'text': text}, 'empty')}"
-            for key, role, template in self.messages
+            [
+                f"{roles[role]}: {await self.fill(key, template, {'text': text}, 'empty')}"
+                for key, role, template in self.messages
+            ]
         )
 
 

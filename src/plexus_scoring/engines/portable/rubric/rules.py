@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
+from plexus_scoring.engines.portable.regexes import compile_pattern, found_in
 from plexus_scoring.engines.portable.rubric.language import Rule, RulesCriterion, WordRange
 from plexus_scoring.engines.portable.rubric.outcome import CriterionResult
 
@@ -57,7 +57,7 @@ def _check(rule: Rule, source: ScoreSource, *path: Any) -> Check:
 
 def _pattern(pattern: str) -> Check:
     async def check(text: str) -> bool:
-        return await search_apart(pattern, text, ignore_case=True)
+        return await found_in(text, pattern, ignore_case=True)
 
     return check
 
@@ -66,7 +66,7 @@ def _keywords(keywords: Sequence[str], match: str) -> Check:
     patterns = [rf"(?<!\w){re.escape(word.strip())}(?!\w)" for word in keywords if word.strip()]
 
     async def check(text: str) -> bool:
-        found = [await search_apart(pattern, text, ignore_case=True) for pattern in patterns]
+        found = [await found_in(text, pattern, ignore_case=True) for pattern in patterns]
         return any(found) if match == "any" else all(found)
 
     return check

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.engines.portable.regexes import compile_pattern, search_apart
+from plexus_scoring.engines.portable.regexes import compile_pattern, found_in
 from plexus_scoring.engines.portable.rubric.code import CodeLanguage
 from plexus_scoring.engines.portable.rubric.language import RunTimeCriterion, TestCase, TestSuite
 from plexus_scoring.engines.portable.rubric.outcome import CriterionResult, on_scale
@@ -121,7 +121,7 @@ class Suite:
             return f"ended with {ended.exit_code} instead of {case.exit_code}{told}"
         if case.expect is not None and _normal(ended.stdout) != _normal(case.expect):
             return f"printed {shorten(ended.stdout, 60)!r} instead of {shorten(case.expect, 60)!r}"
-        if pattern is not None and not await search_apart(pattern, ended.stdout):
+        if pattern is not None and not await found_in(ended.stdout, pattern):
             return f"printed {shorten(ended.stdout, 60)!r}, which is not what is expected"
         return ""
 
