@@ -5,7 +5,7 @@ BIN := .venv/bin
 BENCHMARKS ?= lambda_path engine models stores runtime plexus_api
 
 .DEFAULT_GOAL := help
-INFRA_TARGETS := setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
+INFRA_TARGETS := audit setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
 .PHONY: $(INFRA_TARGETS)
 .PHONY: chaos help setup demo test test-other-python check lint types imports bench synth lock clean
 
@@ -108,6 +108,13 @@ images: ## Build base, function and worker images with docker, podman or buildah
 
 image-sizes: ## Show the sizes of the built images beside their budgets
 	$(PYTHON) -m infrastructure.images.build --sizes
+
+# --strict: a package that could not be looked up is no package without advisories.
+audit: setup-infra ## Look up known vulnerabilities of every locked package (needs PyPI's advisory database)
+	@for lock in lambda lambda-2014 lambda-binary worker infra; do \
+		echo "$$lock.txt"; $(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r "requirements/$$lock.txt" \
+		|| { echo "$$lock.txt: a known vulnerability, or the advisory database cannot be reached (see above)"; exit 1; }; \
+	done
 
 FUNCTION_EXTRAS := --extra lambda --extra plexus-api --extra portable --extra rubric
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -91,22 +92,35 @@ class Engine:
         return done.stdout
 
     def size(self, image: str) -> int:
-        """Return an image's unpacked size in bytes."""
-        if self.name == "buildah":
-            return int(self.run("images", "--format", "{{.Size}}", "--json", image).split()[0])
-        return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
+        """Return an image's unpacked size in bytes. Raises ImageError."""
+        if self.name != "buildah":
+            return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
+        (found,) = json.loads(self.run("images", "--json", image))
+        number, unit = found["size"].split()  # buildah knows it to three digits only
+        return int(float(number) * _UNITS[unit])
+
+    def answers(self) -> bool:
+        """Whether it can build: docker may be there without its daemon or without buildx."""
+        asked = [["info"], ["buildx", "version"]] if self.name == "docker" else [["info"]]
+        return shutil.which(self.name) is not None and all(
+            subprocess.run([self.name, *words], capture_output=True, check=False).returncode == 0  # noqa: S603  our own command
+            for words in asked
+        )
 
 
 def find_engine(name: str | None = None) -> Engine:
-    """Return the engine of that name, or the first that is installed. Raises ImageError."""
+    """Return the engine of that name, or the first that is installed and answers. Raises ImageError."""
     if name is not None and name not in ENGINES:
         raise ImageError(f"unknown engine {name!r}: there are {', '.join(ENGINES)}")
     for candidate in (name,) if name is not None else ENGINES:
-        if shutil.which(candidate):
-            return Engine(name=candidate)
+        engine = Engine(name=candidate)
+        if engine.answers():
+            return engine
     raise ImageError(
-        f"no container engine ({name or ', '.join(ENGINES)}) is installed: install one of them"
+        f"no container engine ({name or ', '.join(ENGINES)}) is installed and running: "
+        "install one of them, or start its daemon"
     )
 
 
 _VERB = {"docker": ["buildx", "build"], "podman": ["build"], "buildah": ["build"]}
+_UNITS = {"B": 1, "KB": 1e3, "kB": 1e3, "MB": 1e6, "GB": 1e9}
