@@ -111,11 +111,20 @@ def test_the_bucket_is_versioned_encrypted_private_and_forgets(staging):
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     rule = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     (life,) = bucket["LifecycleConfiguration"]["Rules"]
     assert life["ExpirationInDays"] == 30
     assert life["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert "LoggingConfiguration" in bucket
+
+
+def test_no_bucket_can_be_made_public(staging):
+    for bucket in staging.of_type("AWS::S3::Bucket").values():
+        assert bucket["Properties"]["PublicAccessBlockConfiguration"] == {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        }
 
 
 def test_buckets_are_tls_only(staging):

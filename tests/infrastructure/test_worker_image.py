@@ -19,7 +19,7 @@ MEGABYTE = 1_000_000
 START_SECONDS = 60
 
 # The first test that needs an image builds it.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_the_worker_is_no_lambda_and_no_root(worker):

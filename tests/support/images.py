@@ -43,7 +43,7 @@ def require_engine() -> None:
 
 
 def run(
-    *command: str, check: bool = True, timeout: float = 300, **options
+    *command: str, check: bool = True, timeout: float = 600, **options
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with its output kept; on failure the output is the assertion's message."""
     environment = {**os.environ, "STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
