@@ -536,3 +536,24 @@ async def test_long_texts_and_slow_patterns_leave_the_event_loop_to_others(monke
     assert threads == ["_compile"]
     assert (await score(text, item="Agent: hello " * 10_000, engine=engine)).value == "True"
     assert threads == ["_compile", "apply_processors"]
+
+
+async def test_the_deadline_says_what_was_waited_for():
+    class Silent(ScriptedModel):
+        async def chat(self, request, *, deadline=None):
+            await asyncio.Event().wait()
+
+    text = scorecard_of(graph("Q", classifier("ask")))
+    with pytest.raises(
+        DeadlineExceeded, match=r"waiting for ChatOpenAI model gpt-4o-mini \(score 'Q', 'ask'\)"
+    ):
+        await score(text, model=Silent(), deadline=time.time() + 0.05)
+
+
+async def test_what_ends_the_job_is_told_once(caplog):
+    text = scorecard_of(graph("Q", classifier("ask", user_message="{{nothing}}")))
+    with pytest.raises(
+        ScoreFailed, match=r"^card.yaml:\d+:\d+: score 'Q': node 'ask' user_message is empty"
+    ):
+        await score(text)
+    assert not caplog.records

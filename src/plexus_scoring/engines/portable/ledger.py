@@ -62,6 +62,8 @@ class Purse:
         self.calls = 0
         self.tokens = 0
         self.usd = 0.0
+        self.waits: dict[object, str] = {}
+        """What is waited for now, by who waits, for the error that ends the job."""
 
     def open(self) -> None:
         """Count a call that is about to be made. Raises BudgetExceeded if nothing is left for it."""
@@ -82,12 +84,14 @@ class Purse:
 
     def late(self) -> BudgetExceeded | DeadlineExceeded:
         """Return the error that says which of the two deadlines has come."""
+        waits = next(iter(self.waits.values()), None)
+        waited = f": it was waiting for {waits}" if waits else ""
         own = self.own_deadline
         if own is not None and own == self.deadline:
             return BudgetExceeded(
-                f"the job's budget of {self.budget.seconds:g} s is used up before the score has a value"
+                f"the job's budget of {self.budget.seconds:g} s is used up before the score has a value{waited}"
             )
-        return DeadlineExceeded("the score was not done before its deadline")
+        return DeadlineExceeded(f"the score was not done before its deadline{waited}")
 
 
 @dataclass
@@ -183,11 +187,25 @@ class Ledger:
         reply = await self.cache.get(name)
         if reply is None:
             self.purse.open()
-            reply = await self.models.chat(request, deadline=self.purse.deadline)
+            reply = await self._chat(component, request)
             self._count(component, request, reply)
             await self.cache.put(name, reply)
         else:
             self._count(component, request, reply)
+        return reply
+
+    async def _chat(self, component: str, request: ChatRequest) -> ChatReply:
+        """Ask. Who is still waiting at the deadline stays in the purse, for the error that tells of it."""
+        waiter = object()
+        self.purse.waits[waiter] = (
+            f"{request.provider} model {request.model} (score {self.score!r}, {component!r})"
+        )
+        try:
+            reply = await self.models.chat(request, deadline=self.purse.deadline)
+        except Exception:
+            del self.purse.waits[waiter]
+            raise
+        del self.purse.waits[waiter]
         return reply
 
     def _name(self, component: str, request: ChatRequest) -> str:

@@ -155,7 +155,8 @@ class _Job:
         except ScoreFailed as error:
             if name == self.plan.target:
                 self.failure = error
-            log.warning("the score %r failed: %s", name, error.message)
+            else:
+                log.warning("the score %r failed: %s", name, error.message)
             return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
         told = given.metadata.get("explanation") if isinstance(ready.score, GraphScore) else None
         return Done(

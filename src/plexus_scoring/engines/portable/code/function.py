@@ -62,7 +62,11 @@ class CodePlace:
         if self.first_line is None:
             return f"{self.name}: line {line} of the code"
         line = self.line(line) or line
-        return f"{self.file}:{line}: {self.name}" if self.file else f"{self.name}: line {line} of the scorecard"
+        return (
+            f"{self.file}:{line}: {self.name}"
+            if self.file
+            else f"{self.name}: line {line} of the scorecard"
+        )
 
     def line(self, line: int | None) -> int | None:
         """Return the file's line of a line of the code, if it can be told."""
@@ -129,9 +133,10 @@ class CodeFunction:
         try:
             value = self._function(*args)
         except metering.Stopped as stop:
-            raise BudgetExceeded(f"{self._place}: stopped, {stop}") from None
+            raise BudgetExceeded(f"{self._place.at(_line(stop))}: stopped, {stop}") from None
         except MemoryError as error:
-            raise BudgetExceeded(f"{self._place}: stopped, out of memory") from error
+            place = self._place.at(_line(error))
+            raise BudgetExceeded(f"{place}: stopped, out of memory") from error
         except Exception as error:
             line = _line(error)
             raise ScoreFailed(f"{self._place.at(line)}: {_summary(error)}") from error
@@ -247,7 +252,8 @@ def _run_top_level(
         exec(code, namespace)  # noqa: S102 - restricted by the policy above, or trusted by the operator
     except metering.Stopped as stop:
         raise place.error(
-            f"what it does outside of functions was stopped, {stop}: move it into the function"
+            f"what it does outside of functions was stopped, {stop}: move it into the function",
+            _line(stop),
         ) from None
     except Exception as error:
         raise place.error(_summary(error), _line(error)) from error

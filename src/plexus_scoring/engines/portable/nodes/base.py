@@ -98,7 +98,9 @@ class GraphNode(ABC, Generic[Configuration]):
         for key, role, template in self.messages:
             text = await self.fill(key, template, values, missing)
             if required and not text.strip():
-                raise ScoreFailed(f"node {self.name!r}: its {key} is empty")
+                raise ScoreFailed(
+                    f"{self._place(key)} is empty for this item: nothing that it names has a value"
+                )
             messages.append(ChatMessage(role, text))
         return messages
 
@@ -113,9 +115,9 @@ class GraphNode(ABC, Generic[Configuration]):
         except ScorecardError as error:
             raise self.error(f"{key}: {error.bare_message}", key) from error
         except BudgetExceeded as error:
-            raise BudgetExceeded(f"node {self.name!r}, {key}: {error.message}") from error
+            raise BudgetExceeded(f"{self._place(key)}: {error.message}") from error
         except ScoreFailed as error:
-            raise ScoreFailed(f"node {self.name!r}, {key}: {error.message}") from error
+            raise ScoreFailed(f"{self._place(key)}: {error.message}") from error
 
     async def ask(
         self,
@@ -130,6 +132,10 @@ class GraphNode(ABC, Generic[Configuration]):
         if not chosen.model_name:
             raise self.error("needs a model: say model_name on the score or the node", "name")
         return await run.ask(self.name, chat_request(chosen, messages, logprobs=logprobs))
+
+    def _place(self, key: str) -> str:
+        """Return where a key of this node stands, in front of a message."""
+        return self.error(key, key).message
 
     def _check_template(self, key: str, template: str) -> None:
         from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
