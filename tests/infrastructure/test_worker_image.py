@@ -166,7 +166,9 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker,
         started = await container.log_until("worker started")
         assert rig.topology.request in started
         assert (await container.get("/livez"))[0] == 200
-        assert (await container.get("/readyz"))[0] == 200
+        async with asyncio.timeout(START_SECONDS):
+            while (await container.get("/readyz"))[0] != 200:
+                await asyncio.sleep(0.05)
         # What the image's HEALTHCHECK runs. (podman itself needs systemd to run it on time.)
         check = images.inspect(worker)["Healthcheck"]["Test"]
         done = await container.ask("exec", container.name, *check[1:])
