@@ -120,7 +120,13 @@ def parse_yaml(text: str, *, file: str | None = None) -> YamlDocument:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "it cannot be parsed"
-        hint = f" ({error.context})" if error.context and error.problem else ""
+        hint = f" ({error.context}" if error.context and error.problem else ""
+        if hint:
+            hint += (
+                f" that begins on line {error.context_mark.line + 1})"
+                if error.context_mark
+                else ")"
+            )
         raise ScorecardError(
             f"not valid YAML: {problem}{hint}",
             file=file,

@@ -43,6 +43,7 @@ EXPECTED = {
         (10, 21, "invalid-value"),
         (10, 27, "invalid-value"),
         (11, 5, "invalid-value"),
+        (12, 5, "duplicate-name"),
         (15, 15, "invalid-value"),
         (15, 31, "invalid-value"),
         (16, 3, "missing-key"),

@@ -26,9 +26,9 @@ class Language(BaseModel):
 
 Model = TypeVar("Model", bound=Language)
 
-ADVICE = {
+_WORDS = {
     "missing": "is missing",
-    "string_type": "must be text (put quotes around true, false and null)",
+    "string_type": "must be text (true, false and null are text in quotes only)",
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
@@ -36,6 +36,8 @@ ADVICE = {
     "int_parsing": "must be a whole number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
+    "too_short": "needs at least one entry",
+    "string_too_short": "must not be empty",
 }
 
 
@@ -57,9 +59,14 @@ def describe(error: ValidationError, source: ScoreSource, *path: Any) -> Scoreca
     first = problems[0]
     where = (*path, *(part for part in first["loc"] if not is_branch(part)))
     key = ".".join(str(part) for part in where) or "score"
-    what = ADVICE.get(first["type"], first["msg"])
+    what = words(first["type"], first["msg"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return source.error(f"{key} {what}{more}", *where)
+
+
+def words(kind: str, message: str) -> str:
+    """Return one of pydantic's problems in an author's words."""
+    return _WORDS.get(kind) or message.replace("Input should be", "must be")
 
 
 def is_branch(part: Any) -> bool:

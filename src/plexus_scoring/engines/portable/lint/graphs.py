@@ -42,6 +42,7 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
     if not isinstance(graph, list):
         return
     inherited = {key: source.entry[key] for key in INHERITED if key in source.entry}
+    _lint_names(graph, source, findings)
     nodes: list[language.Node] = []
     for position, entry in enumerate(graph):
         node = _read_node(entry, inherited, source, position, findings)
@@ -49,7 +50,6 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
             nodes.append(node)
     if not nodes or len(nodes) < len(graph):
         return  # the rules below need every node
-    _lint_names(nodes, source, findings)
     _lint_routing(nodes, source, findings)
     declared = _declared(nodes, source)
     for position, node in enumerate(nodes):
@@ -97,20 +97,23 @@ def _read_node(
         return None  # what is wrong is the score's, and told there
 
 
-def _lint_names(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> None:
+def _lint_names(graph: Sequence[Any], source: ScoreSource, findings: Findings) -> None:
     seen: set[str] = set()
-    for position, node in enumerate(nodes):
-        if node.name in seen:
+    for position, entry in enumerate(graph):
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        if name in seen:
             findings.add(
                 source,
                 Rule.DUPLICATE_NAME,
-                f"two nodes are named {node.name!r}",
+                f"two nodes are named {name!r}",
                 "rename one, and what leads to it",
                 "graph",
                 position,
                 "name",
             )
-        seen.add(node.name)
+        seen.add(name)
 
 
 def _lint_routing(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> None:
@@ -255,8 +258,12 @@ def _lint_templates(
             findings.add(
                 source,
                 Rule.UNDEFINED_VARIABLE,
-                f"{key} of {node.name!r} uses {name!r}, which nothing sets"
-                + (": the prompt of this class sees the text only" if numeric else ""),
+                f"{key} of {node.name!r} uses {name!r}, "
+                + (
+                    "but this class's prompt sees the text only"
+                    if numeric
+                    else "which nothing sets"
+                ),
                 _variable_fix(name, known, numeric=numeric),
                 "graph",
                 position,

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.engines.portable.language.common import ADVICE, is_branch
+from plexus_scoring.engines.portable.language.common import is_branch, words
 from plexus_scoring.engines.portable.lint.findings import Findings, Rule, Severity, closest
 
 # Keys that Plexus's tools keep in a score's YAML and that have no part in scoring.
@@ -20,10 +20,17 @@ _OF_TOOLS = frozenset(
         "example_refinement_template", "dataset", "searches", "queries",
     )
 )  # fmt: skip
-_FIXES = {
-    "missing": "add it",
-    "extra": "take it out, or correct its name",
+_VALUE_FIXES = {
+    "string_type": "put quotes around it",
+    "int_type": "write digits, without quotes",
+    "int_parsing": "write digits, without quotes",
+    "literal_error": "write one of them",
+    "too_short": "add an entry",
+    "list_type": "write `- …` lines below the key, or […]",
+    "dict_type": "write `key: value` lines below the key",
+    "model_type": "write `key: value` lines below the key",
 }
+_FEW = 10
 
 
 def check_keys(
@@ -42,12 +49,14 @@ def check_keys(
             where = [part for part in problem["loc"] if not is_branch(part)]
             missing = problem["type"] == "missing"
             key = ".".join(str(part) for part in where)
-            what = ADVICE.get(problem["type"], problem["msg"])
+            what = words(problem["type"], problem["msg"])
             findings.add(
                 source,
                 Rule.MISSING_KEY if missing else Rule.INVALID_VALUE,
                 f"{key} {what}",
-                f"add `{where[-1]}: …`" if missing and where else "correct the value",
+                f"add `{where[-1]}: …`"
+                if missing and where
+                else _VALUE_FIXES.get(problem["type"], "correct the value"),
                 *path,
                 *where,
             )
@@ -71,12 +80,16 @@ def check_unknown(
             continue
         if key in _OF_TOOLS and not path:
             continue
-        near = closest(str(key), known)
+        fix = "take it out, or correct its name"
+        if near := closest(str(key), known):
+            fix = f"did you mean {near!r}?"
+        elif len(known) <= _FEW:
+            fix = f"take it out, or use one of {', '.join(known)}"
         findings.add(
             source,
             Rule.UNKNOWN_KEY,
             f"{key!r} is no key of {_title(model)} and has no effect",
-            f"did you mean {near!r}?" if near else _FIXES["extra"],
+            fix,
             *path,
             key,
             severity=Severity.WARNING,

@@ -156,10 +156,13 @@ _FIXES = {
 
 
 def _add_error(findings: Findings, error: ScorecardError, rule: Rule) -> None:
+    fix = _FIXES.get(rule, "see docs/plexus-compatibility.md for what the key takes")
+    if "syntax error" in error.bare_message:
+        fix = "correct the Python at this line"
     findings.add_at(
         rule,
         error.bare_message,
-        _FIXES.get(rule, "see docs/plexus-compatibility.md for what the key takes"),
+        fix,
         line=error.line or 1,
         column=error.column or 1,
     )
