@@ -71,7 +71,7 @@ test-plexus: setup ## Run the recorded cases on Plexus itself and on the portabl
 
 .venv-other/.installed: requirements/dev.txt pyproject.toml
 	$(OTHER) -m venv .venv-other
-	.venv-other/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	.venv-other/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/dev.txt
 	.venv-other/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -91,7 +91,7 @@ lock: ## Renew the hash-pinned requirement files (needs uv)
 setup-infra: setup .venv/.installed-infra ## Add the CDK and the linters of the deployment to .venv
 
 .venv/.installed-infra: requirements/infra.txt .venv/.installed
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/infra.txt
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/infra.txt
 	@touch $@
 
 test: setup-infra
