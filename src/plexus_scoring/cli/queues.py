@@ -121,6 +121,7 @@ def redrive(
     dry_run: Annotated[  # noqa: FBT002  typer's way to say it is a flag
         bool, typer.Option("--dry-run", help="Say what would be moved, and move nothing.")
     ] = False,
+    output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Move dead messages back to the queue, one by one; FAILED jobs they name become PENDING.
 
@@ -151,6 +152,10 @@ def redrive(
             return await admin.redrive(choose, limit=limit)
 
     moved = run(work())
+    if output_format == Format.JSON:
+        messages = [_shown(message, body=False) for message in chosen]
+        print_json({"dry_run": dry_run, "moved": moved, "messages": messages})
+        return
     for message in chosen:
         verb = "would move" if dry_run else "moved"
         typer.echo(f"{message.id}  {verb}  {message.reason_code}")
@@ -163,6 +168,7 @@ def sweep(
         float, typer.Option(metavar="SECONDS", help="PENDING jobs untouched for so long.")
     ] = 900.0,
     limit: LimitOption = DEFAULT_LIMIT,
+    output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Send a message for each job that no message will bring any more."""
 
@@ -183,7 +189,11 @@ def sweep(
                 account=application.settings.account_key,
             )
 
-    for job_id in (swept := run(work())):
+    swept = run(work())
+    if output_format == Format.JSON:
+        print_json({"put_back": swept})
+        return
+    for job_id in swept:
         typer.echo(job_id)
     typer.echo(f"{len(swept)} put back on the queue", err=True)
 

@@ -177,3 +177,15 @@ class Gate(Protocol):
     async def wait_open(self) -> None:
         """Wait until work may be taken."""
         ...
+
+
+class Pace(Protocol):
+    """Says how many messages may be in work beyond the concurrency, because they are not at the engine."""
+
+    def ahead(self) -> int:
+        """Return their number now."""
+        ...
+
+    def job_took(self, seconds: float) -> None:
+        """Hear of a message that was settled, `seconds` after its work began."""
+        ...

@@ -16,7 +16,7 @@ from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import AttemptsExhausted, ScoringError, StoreUnavailable
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
-from plexus_scoring.transports.base import Delivery, Envelope, Gate, Source
+from plexus_scoring.transports.base import Delivery, Envelope, Gate, Pace, Source
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Consumer:
         max_hold_seconds: float,
         max_deliveries: int,
         gate: Gate | None = None,
+        pace: Pace | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         """Put the parts together.
@@ -56,6 +57,7 @@ class Consumer:
             max_hold_seconds: Longest time for one message: its deadline, and the cap of its extensions.
             max_deliveries: Counted deliveries after which a message is dead.
             gate: While it is shut no message is taken.
+            pace: How many messages may be in work beyond `concurrency`; None: none.
             metrics: Where the number in flight and the messages' age go.
         """
         self._source = source
@@ -65,6 +67,7 @@ class Consumer:
         self._max_hold = max_hold_seconds
         self._max_deliveries = max_deliveries
         self._gate = gate
+        self._pace = pace
         self._metrics: Metrics = metrics or NoMetrics()
         self._running: dict[asyncio.Task[None], tuple[Delivery, float]] = {}
         self._stopping = asyncio.Event()
@@ -128,7 +131,8 @@ class Consumer:
     async def _receive_until_stopped(self) -> None:
         wait = RECEIVE_BACKOFF[0]
         while not self._stopping.is_set():
-            free = self._concurrency - len(self._running)
+            ahead = 0 if self._pace is None else self._pace.ahead()
+            free = self._concurrency + ahead - len(self._running)
             if free <= 0:
                 self._slot.clear()
                 await self._slot.wait()
@@ -168,7 +172,9 @@ class Consumer:
         self._metrics.gauge(names.IN_FLIGHT, len(self._running))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        _, since = self._running.pop(task)
+        if self._pace is not None:
+            self._pace.job_took(time.monotonic() - since)
         self._slot.set()
         self._metrics.gauge(names.IN_FLIGHT, len(self._running))
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -19,6 +19,7 @@ from plexus_scoring.transports.consumer import Consumer
 from plexus_scoring.worker.breaker import Breaker
 from plexus_scoring.worker.connect import Kind, Transport, connect
 from plexus_scoring.worker.health import Health, HealthServer
+from plexus_scoring.worker.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Worker:
             metrics=self.metrics,
             changed=lambda name, problem: self.health.set_problem(f"{name} breaker", problem),
         )
+        self._slots = Slots(transport.concurrency)
         self._consumer: Consumer | None = None
 
     async def run(self) -> None:
@@ -138,11 +140,14 @@ class Worker:
             max_hold_seconds=settings.job_timeout + HOLD_MARGIN_SECONDS,
             max_deliveries=settings.max_deliveries,
             gate=self._breaker,
+            pace=self._slots,
             metrics=self.metrics,
         )
 
     def _observe(self, name: str, part: Part, /) -> Part:
         watched: Part = self._breaker.watch(name, part)
+        if name == "engine":
+            watched = self._slots.watch(watched)
         return tracing.traced(watched, SPANS.get(name, {}))
 
     def _render(self) -> tuple[bytes, str]:

@@ -81,8 +81,11 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     shown = json.loads(command("dlq", "show", "scorecard_error").stdout)
     assert shown["body"] == {"scoring_job_id": "j1"}
 
-    tried = command("dlq", "redrive", "--reason", "scorecard_error", "--dry-run")
-    assert "would move" in tried.stdout
+    choose = ("dlq", "redrive", "--reason", "scorecard_error")
+    assert "would move" in command(*choose, "--dry-run").stdout
+    tried = json.loads(command(*choose, "--dry-run", "--format", "json").stdout)
+    assert (tried["dry_run"], tried["moved"]) == (True, 0)
+    assert [row["reason_code"] for row in tried["messages"]] == ["scorecard_error"]
     counts = json.loads(command("queue", "stats", "--format", "json").stdout)
     assert (counts["waiting"], counts["dead"]) == (0, 2)
 
@@ -93,6 +96,7 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     assert job is not None
     assert job.status is JobStatus.PENDING
 
-    swept = command("sweep", "--older-than", "0")
-    assert swept.stdout.split() == ["j1"]
+    assert command("sweep", "--older-than", "0").stdout.split() == ["j1"]
+    swept = command("sweep", "--older-than", "0", "--format", "json")
+    assert json.loads(swept.stdout) == {"put_back": ["j1"]}
     await stores.aclose()
