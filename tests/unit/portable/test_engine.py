@@ -557,3 +557,35 @@ async def test_what_ends_the_job_is_told_once(caplog):
     ):
         await score(text)
     assert not caplog.records
+
+
+async def test_keywords_are_found_whatever_their_case_and_the_first_decides():
+    text = scorecard_of(
+        {
+            "name": "K",
+            "class": "KeywordClassifier",
+            "keywords": ["REFUND", {"regex": r"\bcancel\b"}],
+            "match_value": "Asked",
+            "no_match_value": "Quiet",
+        }
+    )
+    found = await score(text, item="I want to Cancel, or a refund.")
+    assert (found.value, found.explanation) == ("Asked", "The text has 'REFUND'.")
+    assert (await score(text, item="I may cancel.")).explanation == r"The text has '\\bcancel\\b'."
+    assert (await score(text, item="Cancelled refunding")).value == "Asked"
+    assert (await score(text, item="Hello.")).value == "Quiet"
+
+
+async def test_a_graph_may_have_more_steps_than_plexus_runs():
+    nodes = [classifier(f"n{number}") for number in range(40)]
+    outcome = await score(scorecard_of(graph("Long", *nodes)))
+    assert outcome.value == "Yes"
+    assert outcome.cost.llm_calls == 40
+
+
+async def test_a_multi_class_classifier_asks_for_itself():
+    node = classifier("m", classes=["red", "blue"], maximum_retry_count=3)
+    node["class"] = "MultiClassClassifier"
+    model = ScriptedModel(["Yes", "green", "dark red"])
+    outcome = await score(scorecard_of(graph("M", classifier("first"), node)), model=model)
+    assert (outcome.value, outcome.cost.llm_calls) == ("red", 3)
