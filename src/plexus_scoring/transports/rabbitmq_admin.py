@@ -36,6 +36,7 @@ class RabbitAdmin:
         self._topology = topology
         self._declare = declare
         self._ready = False
+        self._preparing = asyncio.Lock()
 
     async def send(
         self, body: str, *, request_id: str, traceparent: str | None = None, delay: float = 0.0
@@ -89,9 +90,12 @@ class RabbitAdmin:
         await self._connection.aclose()
 
     async def _prepare(self) -> None:
-        if self._declare and not self._ready:
-            await rabbitmq_topology.declare(self._connection, self._topology)
-        self._ready = True
+        if not self._declare or self._ready:
+            return
+        async with self._preparing:  # once, however many are sent at the same moment
+            if not self._ready:
+                await rabbitmq_topology.declare(self._connection, self._topology)
+                self._ready = True
 
     async def _count(self, queue: str) -> int | None:
         see = rabbitmq_topology.see_queue(queue)
