@@ -45,8 +45,12 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def load_settings() -> Settings:
-    """Read the environment. Raises ConfigurationError, which ends the command with code 1."""
-    return Settings.from_environment()
+    """Read the environment, and the secret that it names. Raises ConfigurationError, which ends the command with 1."""
+    if not os.environ.get("PLEXUS_SECRET_ARN"):
+        return Settings.from_environment()
+    from plexus_scoring.bootstrap import environment  # noqa: PLC0415  boto3, where there is a secret
+
+    return Settings.from_environment(environment())
 
 
 def configure_logs() -> None:
