@@ -30,6 +30,8 @@ def handler(event, context):
 def root(tmp_path):
     folder = tmp_path / "lambda_functions" / "echo_back"
     folder.mkdir(parents=True)
+    # A package, as the shipped folder is: one without __init__.py would yield to the shipped one.
+    (folder.parent / "__init__.py").touch()
     (folder / "handler.py").write_text(HANDLER, encoding="utf-8")
     (tmp_path / "lambda_functions" / "empty").mkdir()
     return tmp_path

@@ -55,6 +55,13 @@ def namespaces():
         pytest.skip("this kernel gives users no namespaces")
 
 
+@pytest.fixture
+def own_files():
+    """Skip where the interpreter lies in the temporary directory: what is hidden cannot be run."""
+    if sys.executable.startswith("/tmp/"):
+        pytest.skip("the sandbox cannot hide the temporary directory that its interpreter lies in")
+
+
 async def run(code, *, seconds=5.0, stdin="", **limits):
     async with LocalSandbox().open({"main.py": textwrap.dedent(code).encode()}) as workspace:
         return await workspace.run(
@@ -119,7 +126,7 @@ async def test_there_is_no_network(namespaces):
     assert "Network is unreachable" in result.stderr
 
 
-async def test_it_sees_no_files_of_others_and_leaves_none(namespaces, marker):
+async def test_it_sees_no_files_of_others_and_leaves_none(namespaces, own_files, marker):
     before = workspaces()
     result = await run(
         f"""
@@ -159,7 +166,7 @@ async def test_output_is_bounded():
     assert len(result.stdout) == 10_000
 
 
-async def test_files_are_bounded():
+async def test_files_are_bounded(namespaces, own_files):
     result = await run(
         "for n in range(99): open(str(n), 'wb').write(bytes(10**6))", disk_bytes=3_000_000
     )

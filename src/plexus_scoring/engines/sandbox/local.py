@@ -142,8 +142,10 @@ async def _launch(config: Mapping[str, Any], stdin: str, limits: SandboxLimits) 
     except TimeoutError:
         raise EngineUnavailable("the local sandbox did not end a command that was over") from None
     finally:
+        # A cancelled call has no report, and must stay a cancelled call.
         await asyncio.shield(_end(process))
-        report = _read_report(read_end)
+        written = _drained(read_end)
+    report = _report(written)
     if "refused" in report:
         raise ConfigurationError(
             "this process can keep submitted code neither from its memory nor from its files: run it as root, "
@@ -213,13 +215,17 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
         process.send_signal(number)
 
 
-def _read_report(read_end: int) -> dict[str, Any]:
+def _drained(read_end: int) -> bytes:
+    """Return what the launcher wrote, and close the pipe."""
     with open(read_end, "rb") as file:
         os.set_blocking(read_end, False)
-        text = file.read()
-    if not text:
+        return file.read() or b""
+
+
+def _report(written: bytes) -> dict[str, Any]:
+    if not written:
         raise EngineUnavailable("the local sandbox's launcher died without a report")
-    report: dict[str, Any] = json.loads(text)
+    report: dict[str, Any] = json.loads(written)
     return report
 
 
