@@ -179,7 +179,8 @@ class Settings:
     )
     worker_concurrency: Count | None = _setting(
         "PLEXUS_WORKER_CONCURRENCY",
-        "Jobs in flight in one worker. Default: the prefetch on RabbitMQ, elsewhere 10.",
+        "Scores computed at a time in one worker; up to as many jobs again may be claiming or committing beside them. "
+        "Default: the prefetch on RabbitMQ, elsewhere 10.",
     )
     drain_seconds: NotNegative = _setting(
         "PLEXUS_DRAIN_SECONDS",
