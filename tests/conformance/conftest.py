@@ -40,9 +40,12 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def aws() -> Iterator[Any]:
-    """An in-process AWS; returns a maker of clients."""
+    """An in-process AWS; returns a maker of clients.
+
+    Not for the session: while moto runs it catches every boto3 client of the process, also those of other tests.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
@@ -61,12 +64,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dynamodb_client(aws: Any) -> Any:
     return aws("dynamodb")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_client(aws: Any) -> Any:
     return aws("s3")
 

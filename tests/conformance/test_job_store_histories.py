@@ -183,6 +183,8 @@ class Histories(RuleBasedStateMachine):
             assert (stored is not None) == (job.status is JobStatus.COMPLETED)
 
 
+# Hundreds of transitions on each store; moto is slow on a busy machine.
+@pytest.mark.timeout(600)
 async def test_no_history_leads_astray(stores, clock):
     loop = asyncio.get_running_loop()
     Histories.jobs, Histories.clock = stores.jobs, clock
