@@ -33,6 +33,8 @@ def function_root(tmp_path):
         folder = tmp_path / "code" / "lambda_functions" / name
         folder.mkdir(parents=True)
         (folder / "handler.py").write_text(HANDLER, encoding="utf-8")
+        # A package, as the shipped folder is: one without __init__.py would yield to the shipped one.
+        (folder.parent / "__init__.py").touch()
     return tmp_path / "code"
 
 
