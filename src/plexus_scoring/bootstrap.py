@@ -95,11 +95,11 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         return variables
     from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415  the lambda extra's
         GetParameterError,
-        get_secret,
+        SecretsProvider,
     )
 
     try:
-        secret = json.loads(get_secret(arn, max_age=300))
+        secret = json.loads(str(SecretsProvider().get(arn)))
     except GetParameterError as error:
         raise ConfigurationError(
             f"PLEXUS_SECRET_ARN: the secret cannot be read: {error}"
