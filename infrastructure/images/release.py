@@ -149,16 +149,16 @@ def login(engine: Engine, ecr: Any) -> None:
     """Let the engine push to the account's registry. Raises ImageError."""
     (token,) = ecr.get_authorization_token()["authorizationData"]
     user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
-    registry = token["proxyEndpoint"].removeprefix("https://")
+    host = token["proxyEndpoint"].removeprefix("https://")
     try:
         subprocess.run(  # noqa: S603  our own command; the password goes by standard input
-            [engine.name, "login", "--username", user, "--password-stdin", registry],
+            [engine.name, "login", "--username", user, "--password-stdin", host],
             input=password,
             text=True,
             check=True,
         )
     except subprocess.CalledProcessError as error:
-        raise ImageError(f"{engine.name} cannot log in to {registry} (see above)") from error
+        raise ImageError(f"{engine.name} cannot log in to {host} (see above)") from error
 
 
 def _check_commit(commit: str) -> None:
