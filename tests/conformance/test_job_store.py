@@ -358,6 +358,8 @@ async def test_a_redriven_job_starts_anew(jobs, clock):
     await jobs.fail((await claimed(jobs)).lease, ERROR)
     clock.advance(100)
     job = await jobs.redrive("job-1")
+    with pytest.raises(InvalidRequest):
+        await jobs.redrive("job-1")  # another call, in the same moment
     assert job == await jobs.get("job-1")
     assert (job.status, job.attempt, job.not_before) == (JobStatus.PENDING, 0, 0.0)
     assert (job.completed_at, job.updated_at, job.last_error) == (None, START + 100, ERROR)

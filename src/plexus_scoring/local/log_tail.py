@@ -20,11 +20,14 @@ class LogTail:
 
     What the process wrote before it answered is in the pipe when the answer arrives, so `drain` at
     that moment gives an invocation exactly its own lines; no waiting is needed.
+
+    Environments of one function share a sink, so it is given whole lines only: what is read may end anywhere.
     """
 
     def __init__(self, sink: LogSink | None = None) -> None:
         self._sink = sink
         self._tail = bytearray()
+        self._line = bytearray()
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         self._loop = asyncio.get_running_loop()
@@ -36,6 +39,8 @@ class LogTail:
 
     def add(self, line: str) -> None:
         """Add a line of the platform's own (START, END, REPORT)."""
+        if self._line:  # the process did not end its own
+            self._keep(b"\n")
         self._keep(line.encode() + b"\n")
 
     def drain(self) -> bytes:
@@ -52,6 +57,8 @@ class LogTail:
     def close(self) -> None:
         """Read the rest and close the pipe."""
         self.drain()
+        if self._line:
+            self._give(b"\n")
         self._loop.remove_reader(self._read_end)
         os.close(self._read_end)
 
@@ -69,5 +76,14 @@ class LogTail:
     def _keep(self, chunk: bytes) -> None:
         self._tail += chunk
         del self._tail[:-LOG_TAIL_BYTES]
-        if self._sink is not None:
-            self._sink(chunk)
+        self._give(chunk)
+
+    def _give(self, chunk: bytes) -> None:
+        """Hand the lines that are whole to the sink."""
+        ended, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            self._line += ended + newline
+            if self._sink is not None:
+                self._sink(bytes(self._line))
+            self._line.clear()
+        self._line += rest

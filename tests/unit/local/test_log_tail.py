@@ -26,8 +26,24 @@ async def test_drain_takes_what_is_in_the_pipe_without_a_turn_of_the_loop(tail):
 async def test_only_the_end_is_kept_and_everything_is_passed_on(tail):
     os.write(tail.write_end, b"a" * LOG_TAIL_BYTES + b"b")
     assert tail.drain() == b"a" * (LOG_TAIL_BYTES - 1) + b"b"
-    assert len(b"".join(tail.sunk)) == LOG_TAIL_BYTES + 1
+    tail.add("END")
+    assert len(b"".join(tail.sunk)) == LOG_TAIL_BYTES + len("b\nEND\n")
     tail.close_write_end()
+
+
+async def test_a_line_reaches_the_shared_log_whole_whatever_another_process_writes_meanwhile():
+    sunk = []
+    one, other = LogTail(sunk.append), LogTail(sunk.append)
+    os.write(one.write_end, b"metrics")
+    assert one.drain() == b"metrics"
+    os.write(other.write_end, b"scored\n")
+    other.drain()
+    os.write(one.write_end, b"\nlast")
+    one.drain()
+    for tail in (one, other):
+        tail.close_write_end()
+        tail.close()
+    assert b"".join(sunk) == b"scored\nmetrics\nlast\n"
 
 
 async def test_reset_forgets(tail):

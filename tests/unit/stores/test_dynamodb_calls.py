@@ -129,6 +129,13 @@ def stored(values):
     }
 
 
+IN_PROGRESS = {
+    "status": {"S": "IN_PROGRESS"},
+    "lease_token": {"S": "another"},
+    "lease_expires_at": {"N": "60"},
+}
+
+
 async def test_a_claim_that_was_sent_twice_is_ours(open_stores):
     def refuse(arguments):
         raise refusal("ConditionalCheckFailedException", item=stored(arguments))
@@ -136,6 +143,16 @@ async def test_a_claim_that_was_sent_twice_is_ours(open_stores):
     answer = await open_stores(Client(refuse)).jobs.claim("job-1", lease_seconds=60)
     assert isinstance(answer, Claimed)
     assert answer.job.status is JobStatus.IN_PROGRESS
+
+
+async def test_a_redrive_that_was_sent_twice_succeeds_once_a_worker_has_claimed_the_job(
+    open_stores,
+):
+    def refuse(arguments):
+        raise refusal("ConditionalCheckFailedException", item=stored(arguments) | IN_PROGRESS)
+
+    job = await open_stores(Client(refuse)).jobs.redrive("job-1")
+    assert job.status is JobStatus.IN_PROGRESS
 
 
 async def test_claiming_is_one_call_and_completing_is_one_call(open_stores):

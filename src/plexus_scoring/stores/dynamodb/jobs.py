@@ -31,6 +31,8 @@ from plexus_scoring.stores.dynamodb.expressions import Expression, Value, number
 from plexus_scoring.stores.dynamodb.reads import JobReads
 
 _CLAIM_ROUNDS = 3
+# Names the call of `redrive` that made the job PENDING again.
+_REDRIVEN_BY = "redriven_by"
 
 
 class DynamoDBJobStore(JobReads):
@@ -216,13 +218,14 @@ class DynamoDBJobStore(JobReads):
         """Make a FAILED job PENDING."""
         if not is_id(job_id):
             raise NotFound(f"job {job_id!a} does not exist")
-        now = self._clock.now()
+        call = transitions.new_token()
         expression = Expression()
         update = expression.set(
             {
-                **rows.state(JobStatus.PENDING, now),
+                **rows.state(JobStatus.PENDING, self._clock.now()),
                 "attempt": number(0),
                 "not_before": number(0.0),
+                _REDRIVEN_BY: text(call),
                 table.OPEN_HASH: rows.open_shard(job_id),
             }
         )
@@ -237,7 +240,7 @@ class DynamoDBJobStore(JobReads):
             if refused.item is None:
                 raise NotFound(f"job {job_id} does not exist") from None
             job = await self._job(refused.item)
-            if _redriven_at(refused.item, now):
+            if refused.item.get(_REDRIVEN_BY) == text(call):
                 return job  # by our own call, which botocore sent again
             raise transitions.not_redrivable(job) from None
         return await self._job(item)
@@ -318,10 +321,3 @@ def _fence(expression: Expression, lease: Lease) -> str:
         + " AND "
         + expression.equals("status", text(JobStatus.IN_PROGRESS))
     )
-
-
-def _redriven_at(item: Attributes, now: float) -> bool:
-    """Whether the last thing that happened to the job was a redrive at this very time."""
-    state = rows.job_of(item)
-    anew = state.status is JobStatus.PENDING and state.lease_token is None
-    return anew and state.started_at is not None and state.updated_at == now
