@@ -5,7 +5,7 @@ BIN := .venv/bin
 BENCHMARKS ?= lambda_path engine models stores runtime plexus_api
 
 .DEFAULT_GOAL := help
-INFRA_TARGETS := audit setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
+INFRA_TARGETS := audit cdk cost setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
 .PHONY: $(INFRA_TARGETS)
 .PHONY: chaos help setup demo test test-other-python check lint types imports bench synth lock clean
 
@@ -99,6 +99,14 @@ test: setup-infra
 synth: setup-infra ## Write both stages and their pipelines to cdk.out/ (needs no AWS access)
 	rm -rf cdk.out
 	$(BIN)/python -m infrastructure.app
+
+# On the Node that is locked with the CDK: the machine's own may be too old, or absent.
+CDK_CLI := 2.1148.1
+cdk: setup-infra ## Run the CDK's own command, for example: make cdk ARGS="diff staging/*"
+	PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes aws-cdk@$(CDK_CLI) $(ARGS)
+
+cost: ## Print what a stage costs in a month (ARGS="--jobs 250000")
+	@$(PYTHON) -m infrastructure.cost $(ARGS)
 
 types-infra: setup-infra
 	$(BIN)/mypy infrastructure
