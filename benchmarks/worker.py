@@ -151,7 +151,7 @@ class Bench:
             "PLEXUS_RABBITMQ_URL": self.url,
             "PLEXUS_RABBITMQ_REQUEST_QUEUE": topology.request,
             "PLEXUS_RABBITMQ_RESPONSE_QUEUE": topology.response,
-            "PLEXUS_RABBITMQ_PREFETCH": str(2 * (options.concurrency or 300)),
+            "PLEXUS_RABBITMQ_PREFETCH": str(4 * options.concurrency or 600),
             "PLEXUS_WORKER_CONCURRENCY": str(options.concurrency or 300),
             "PLEXUS_HEALTH_HOST": "127.0.0.1",
             "PLEXUS_HEALTH_PORT": "0",

@@ -179,7 +179,7 @@ class Settings:
     )
     worker_concurrency: Count | None = _setting(
         "PLEXUS_WORKER_CONCURRENCY",
-        "Scores computed at a time in one worker; up to as many jobs again may be claiming or committing beside them. "
+        "Scores computed at a time in one worker; up to three jobs for each of them may be claiming or committing beside them. "
         "Default: the prefetch on RabbitMQ, elsewhere 10.",
     )
     drain_seconds: NotNegative = _setting(

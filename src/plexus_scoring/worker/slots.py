@@ -1,8 +1,9 @@
 """Scores in work at a time, and how many jobs may be beside them on their way to the store and the broker.
 
 A job that is being claimed, stored or answered needs no slot of the engine. If it held one, an engine of 0.1 s with
-20 ms of transactions around it would be idle for a sixth of the time. So jobs are taken ahead, as many as Little's law
-says are outside a full engine: slots by seconds outside, over seconds inside. Long scores take none ahead.
+20 ms of transactions around it would be idle for a sixth of the time. So jobs are taken ahead: as many as Little's law
+says are outside a full engine (slots by seconds outside, over seconds inside), and half as many again, because they come
+back from shared transactions in waves. Long scores take few ahead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from plexus_scoring.model.errors import StoreUnavailable
 
 SLOT_WAIT_SECONDS = 10.0
 """After this a job that was taken ahead goes back, for any worker to take. It is meant to wait milliseconds."""
+SLACK = 1.5
+"""Jobs taken ahead for each that is outside on average. With 1, slots stand empty between two waves."""
+MOST_AHEAD = 3
+"""Jobs taken ahead at most for each slot: a store or broker that slows down must not fill the memory."""
 _WEIGHT = 0.05  # of one job in the averages: they follow a change within some tens of jobs
 
 
@@ -38,7 +43,8 @@ class Slots:
         if self._in_work is None:
             return 0
         outside = max(0.0, self._in_work - self._in_engine)
-        return min(self._count, round(self._count * outside / max(self._scoring, 1e-6)))
+        needed = self._count * outside / max(self._scoring, 1e-6)
+        return min(MOST_AHEAD * self._count, round(SLACK * needed))
 
     def job_took(self, seconds: float) -> None:
         """Tell of a job that has ended: `seconds` from taking its message to settling it."""

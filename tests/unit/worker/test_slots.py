@@ -48,8 +48,12 @@ async def test_none_are_taken_ahead_before_a_job_has_ended():
     assert Slots(100).ahead() == 0
 
 
-@pytest.mark.parametrize(("outside", "ahead"), [(0.0, 0), (0.25, 25), (1.0, 100), (30.0, 100)])
-async def test_as_many_are_taken_ahead_as_are_outside_a_full_engine(monkeypatch, outside, ahead):
+@pytest.mark.parametrize(
+    ("outside", "ahead"), [(0.0, 0), (0.2, 30), (1.0, 150), (2.0, 300), (30.0, 300)]
+)
+async def test_half_as_many_again_are_taken_ahead_as_are_outside_a_full_engine(
+    monkeypatch, outside, ahead
+):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
 
