@@ -45,8 +45,11 @@ def lint(
         for finding in findings:
             typer.echo(str(finding))
         warnings = len(findings) - errors
-        files_word = "file" if len(files) == 1 else "files"
-        typer.echo(f"{len(files)} {files_word}: {errors} errors, {warnings} warnings", err=True)
+        counted = (("file", len(files)), ("error", errors), ("warning", warnings))
+        files_told, *found = (
+            f"{count} {word}{'' if count == 1 else 's'}" for word, count in counted
+        )
+        typer.echo(f"{files_told}: {', '.join(found)}", err=True)
     stop(Exit.BAD_INPUT if errors or (strict and findings) else Exit.OK)
 
 

@@ -146,3 +146,30 @@ def test_an_endless_loop_is_an_error():
         }
     )
     assert Rule.ENDLESS_LOOP in {finding.rule for finding in lint(text)}
+
+
+def test_an_unknown_class_hides_only_the_rules_that_need_every_node():
+    text = scorecard_of(
+        {
+            "name": "Greeting",
+            "graph": [
+                {"name": "first", "class": "Clasifier", "output": {"seen": "classification"}},
+                {
+                    "name": "second",
+                    "class": "Classifier",
+                    "valid_classes": ["Yes", "No"],
+                    "user_message": "{{text}} {{seen}}",
+                    "conditions": [{"value": "Maybe", "node": "END"}],
+                },
+            ],
+        }
+    )
+    assert [one.rule for one in lint(text)] == [Rule.UNKNOWN_CLASS, Rule.UNKNOWN_CONDITION_VALUE]
+
+
+def test_an_import_that_restricted_code_may_not_is_told_before_it_runs():
+    code = "def score(p, i):\n    import re, urllib.parse\n    from os import path\n    return None"
+    node = {"name": "first", "class": "LogicalClassifier", "code": code}
+    (finding,) = lint(scorecard_of({"name": "Greeting", "graph": [node]}))
+    assert finding.rule is Rule.CODE
+    assert "'os' cannot be imported" in finding.message

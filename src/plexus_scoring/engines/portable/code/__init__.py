@@ -4,5 +4,6 @@ See docs/adr/0005-restricted-code.md for what is allowed and why it runs inside 
 """
 
 from plexus_scoring.engines.portable.code.function import CodeFunction, CodePlace, compile_function
+from plexus_scoring.engines.portable.code.modules import importable
 
-__all__ = ["CodeFunction", "CodePlace", "compile_function"]
+__all__ = ["CodeFunction", "CodePlace", "compile_function", "importable"]

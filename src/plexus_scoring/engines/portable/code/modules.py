@@ -251,15 +251,23 @@ ALLOWED: Final = frozenset({*_PLAIN, *_SPECIAL})
 """Names of the modules that code may import."""
 
 
-@lru_cache(maxsize=64)
-def load(name: str) -> Module:
-    """Return an allowed module, or the parent of some. Raises ImportError for any other."""
-    children = {
+def importable(name: str) -> bool:
+    """Return whether code may import the module: one of `ALLOWED`, or the parent of one."""
+    return name in ALLOWED or bool(_children(name))
+
+
+def _children(name: str) -> set[str]:
+    return {
         allowed.removeprefix(f"{name}.").split(".")[0]
         for allowed in ALLOWED
         if allowed.startswith(f"{name}.")
     }
-    if name not in ALLOWED and not children:
+
+
+@lru_cache(maxsize=64)
+def load(name: str) -> Module:
+    """Return an allowed module, or the parent of some. Raises ImportError for any other."""
+    if not importable(name):
         known = ", ".join(sorted(ALLOWED))
         raise ImportError(
             f"{name!r} cannot be imported by a scorecard's code. It may import {known}. "
@@ -271,7 +279,7 @@ def load(name: str) -> Module:
         names |= {part: getattr(module, part) for part in _PLAIN[name].split()}
     if name in _SPECIAL:
         names |= _SPECIAL[name]()
-    names |= {child: load(f"{name}.{child}") for child in children}
+    names |= {child: load(f"{name}.{child}") for child in _children(name)}
     return Module(name, names)
 
 

@@ -1,8 +1,8 @@
-"""Rules on graphs: routing, conditions, templates, models."""
+"""Rules on graphs: names, classes, conditions, templates, models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,9 +18,10 @@ from plexus_scoring.engines.portable.lint.findings import (
     closest,
     did_you_mean,
 )
+from plexus_scoring.engines.portable.lint.imports import lint_imports
 from plexus_scoring.engines.portable.lint.keys import check_keys
+from plexus_scoring.engines.portable.lint.ways import lint_routing
 from plexus_scoring.engines.portable.nodes.registry import NODE_CLASSES, node_class, node_model
-from plexus_scoring.engines.portable.routing import Route, Target, compile_routes
 from plexus_scoring.engines.portable.state import BASE_FIELDS
 from plexus_scoring.model.errors import ScorecardError
 
@@ -43,18 +44,21 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
         return
     inherited = {key: source.entry[key] for key in INHERITED if key in source.entry}
     _lint_names(graph, source, findings)
-    nodes: list[language.Node] = []
+    nodes: dict[int, language.Node] = {}
     for position, entry in enumerate(graph):
         node = _read_node(entry, inherited, source, position, findings)
         if node is not None:
-            nodes.append(node)
-    if not nodes or len(nodes) < len(graph):
-        return  # the rules below need every node
-    _lint_routing(nodes, source, findings)
-    declared = _declared(nodes, source)
-    for position, node in enumerate(nodes):
+            nodes[position] = node
+    # A node that cannot be read may be what another leads to, or what sets a name.
+    complete = len(nodes) == len(graph) > 0
+    if complete:
+        lint_routing(list(nodes.values()), source, findings)
+    declared = _declared(nodes.values(), source)
+    for position, node in nodes.items():
         _lint_conditions(node, position, source, findings)
-        _lint_templates(node, position, declared, source, findings)
+        lint_imports(node, position, source, findings)
+        if complete:
+            _lint_templates(node, position, declared, source, findings)
         if node_class(node.class_).prompts and not node.model_name:
             findings.add(
                 source,
@@ -114,96 +118,6 @@ def _lint_names(graph: Sequence[Any], source: ScoreSource, findings: Findings) -
                 "name",
             )
         seen.add(name)
-
-
-def _lint_routing(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> None:
-    for position, node in enumerate(nodes):
-        _lint_precedence(node, position, len(nodes), source, findings)
-    if not _targets_exist(nodes, source, findings):
-        return
-    routes = compile_routes(nodes, source)
-    reached = _reached(routes)
-    for position, node in enumerate(nodes):
-        if position not in reached:
-            findings.add(
-                source,
-                Rule.UNREACHABLE_NODE,
-                f"no way leads to the node {node.name!r}",
-                "lead a condition or edge to it, or take it out",
-                "graph",
-                position,
-                severity=Severity.WARNING,
-            )
-    if not any(target < 0 for position in reached for target in routes[position].targets):
-        findings.add(
-            source,
-            Rule.ENDLESS_LOOP,
-            "the graph never ends: every way leads back into it",
-            "lead a condition or edge to END",
-            "graph",
-        )
-    last = len(nodes) - 1
-    if routes[last].default.target == Target.STOP and source.entry.get("output"):
-        findings.add(
-            source,
-            Rule.LOST_OUTPUT,
-            "an edge of the last node that has no `output`, or does not lead to END, ends the graph before the"
-            " score's own `output` is applied",
-            "take the edge out, or give it `node: END` and an `output`",
-            "graph",
-            last,
-            "edge",
-            severity=Severity.WARNING,
-        )
-
-
-def _targets_exist(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> bool:
-    """Report targets that are no node. Return whether there are none."""
-    names = [node.name for node in nodes]
-    exist = True
-    for position, node in enumerate(nodes):
-        for path, target in _targets(node):
-            if target is not None and target not in ("END", *names):
-                exist = False
-                findings.add(
-                    source,
-                    Rule.UNKNOWN_NODE,
-                    f"{target!r} is no node of this graph",
-                    did_you_mean(target, [*names, "END"]),
-                    "graph",
-                    position,
-                    *path,
-                )
-    return exist
-
-
-def _reached(routes: Sequence[Route]) -> set[int]:
-    """Return the positions of the nodes that a way leads to."""
-    reached: set[int] = set()
-    waiting = [0]
-    while waiting:
-        position = waiting.pop()
-        if position >= 0 and position not in reached:
-            reached.add(position)
-            waiting.extend(routes[position].targets)
-    return reached
-
-
-def _lint_precedence(
-    node: language.Node, position: int, count: int, source: ScoreSource, findings: Findings
-) -> None:
-    off = [key for key in ("conditions", "edge") if getattr(node, key) is not None]
-    if node.output is not None and off and position < count - 1:
-        findings.add(
-            source,
-            Rule.IGNORED_ROUTING,
-            f"`output` on a node that is not last switches off its {' and '.join(off)}",
-            "move the output into the conditions and the edge",
-            "graph",
-            position,
-            off[0],
-            severity=Severity.WARNING,
-        )
 
 
 def _lint_conditions(
@@ -279,7 +193,7 @@ def _variable_fix(name: str, known: Collection[str], *, numeric: bool) -> str:
     return f"did you mean {near!r}?" if near else "set it in an `output`, or read it from metadata"
 
 
-def _declared(nodes: Sequence[language.Node], source: ScoreSource) -> set[str]:
+def _declared(nodes: Iterable[language.Node], source: ScoreSource) -> set[str]:
     output = source.entry.get("output")
     names: set[str] = set(output) if isinstance(output, Mapping) else set()
     for node in nodes:
@@ -289,16 +203,6 @@ def _declared(nodes: Sequence[language.Node], source: ScoreSource) -> set[str]:
         mappings.append(getattr(node, "output_mapping", None))
         names.update(name for mapping in mappings for name in mapping or ())
     return names
-
-
-def _targets(node: language.Node) -> list[tuple[tuple[Any, ...], str | None]]:
-    found: list[tuple[tuple[Any, ...], str | None]] = [
-        (("conditions", number, "node"), condition.node)
-        for number, condition in enumerate(node.conditions or ())
-    ]
-    if node.edge is not None:
-        found.append((("edge", "node"), node.edge.node))
-    return found
 
 
 def _possible(node: language.Node) -> list[str] | None:
