@@ -6,7 +6,7 @@ import msgspec
 
 from plexus_scoring.model.disposition import DeadLetter, Disposition
 from plexus_scoring.model.errors import InvalidRequest
-from plexus_scoring.model.messages import decode_json, parse_request
+from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request
 from plexus_scoring.telemetry import names, tracing
 from plexus_scoring.transports.base import Envelope, Handle, current_correlation_id
 
@@ -40,19 +40,26 @@ class RequestHandler:
                 reply_to=envelope.reply_to or request.reply_to,
                 traceparent=envelope.traceparent or request.traceparent,
             )
-        if not tracing.enabled():
-            return await self._handle(request, deadline)
-        with tracing.span(
-            names.SPAN_RECEIVE,
-            parent=request.traceparent,
-            kind="consumer",
-            attributes={
-                "messaging.system": self._system,
-                "messaging.message.conversation_id": request.request_id,
-                "plexus_scoring.job.id": request.scoring_job_id,
-            },
-        ):
-            request = msgspec.structs.replace(
-                request, traceparent=tracing.traceparent() or request.traceparent
-            )
-            return await self._handle(request, deadline)
+        return await handle_received(self._handle, request, deadline, system=self._system)
+
+
+async def handle_received(
+    handle: Handle, request: ScoringRequest, deadline: float | None, *, system: str
+) -> Disposition:
+    """Handle a request in a span of its own, below the sender's; the response goes out under it."""
+    if not tracing.enabled():
+        return await handle(request, deadline)
+    with tracing.span(
+        names.SPAN_RECEIVE,
+        parent=request.traceparent,
+        kind="consumer",
+        attributes={
+            "messaging.system": system,
+            "messaging.message.conversation_id": request.request_id,
+            "plexus_scoring.job.id": request.scoring_job_id,
+        },
+    ):
+        request = msgspec.structs.replace(
+            request, traceparent=tracing.traceparent() or request.traceparent
+        )
+        return await handle(request, deadline)

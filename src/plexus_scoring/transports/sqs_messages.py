@@ -24,6 +24,7 @@ from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
 from plexus_scoring.transports.lambda_events import ObjectCreated, SqsMessage, Work, read_body
 from plexus_scoring.transports.objects import request_of_object
+from plexus_scoring.transports.requests import handle_received
 from plexus_scoring.transports.sqs import (
     DeadLetterQueue,
     SqsSender,
@@ -116,7 +117,7 @@ class SqsMessages:
         except StoreUnavailable as error:
             log.warning("object not readable now: %s", error)
             return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
-        return await self._handle(work, deadline)
+        return await handle_received(self._handle, work, deadline, system="aws_sqs")
 
     async def bury(self, message: SqsMessage, reason: ErrorInfo) -> Ack | Retry:
         """Keep a message in the dead-letter queue; if that cannot be, SQS's own redrive must."""

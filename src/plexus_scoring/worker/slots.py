@@ -2,8 +2,8 @@
 
 A job that is being claimed, stored or answered needs no slot of the engine. If it held one, an engine of 0.1 s with
 20 ms of transactions around it would be idle for a sixth of the time. So jobs are taken ahead: as many as Little's law
-says are outside a full engine (slots by seconds outside, over seconds inside), and half as many again, because they come
-back from shared transactions in waves. Long scores take few ahead.
+says are outside a full engine (slots by seconds outside, over seconds inside), and half as many again, because they
+come back from shared transactions in waves. Long scores take few ahead.
 """
 
 from __future__ import annotations
