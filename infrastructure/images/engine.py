@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infrastructure.functions import ROOT
 
 ENGINES = ("docker", "podman", "buildah")
+# Docker's default builder cannot put its cache into a registry; one of this driver can.
+BUILDER = "plexus-scoring"
+BUILDER_DRIVER = "docker-container"
 
 
 class ImageError(RuntimeError):
@@ -44,7 +48,7 @@ class Engine:
         name: docker, podman or buildah.
         platform: For example ``linux/amd64``; None for this machine's.
         options: Further options of every build.
-        cache: Registry reference where layers are kept between machines; None for no such cache.
+        cache: Registry reference where layers are kept between machines; None for no such cache. Set by `with_cache`.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Engine:
             if self.cache is not None:
                 place = f"type=registry,ref={self.cache}"
                 form = "mode=max,image-manifest=true,oci-mediatypes=true"  # what ECR can store
+                command += ["--builder", BUILDER]
                 command += [f"--cache-from={place}", f"--cache-to={place},{form}"]
         else:
             command += ["--format", "docker", "--layers"]  # OCI's format has no HEALTHCHECK
@@ -80,6 +85,21 @@ class Engine:
             subprocess.run(self.build_command(build), cwd=folder, env=environment, check=True)  # noqa: S603  our own command
         except subprocess.CalledProcessError as error:
             raise ImageError(f"{build.dockerfile} does not build (see above)") from error
+
+    def with_cache(self, reference: str) -> Engine:
+        """Return an engine that keeps layers at `reference`; without a cache, and a line why, if it cannot."""
+        if self.name != "docker":
+            return self
+        driver = ["--name", BUILDER, "--driver", BUILDER_DRIVER]
+        if not (
+            self._succeeds("buildx", "inspect", "--bootstrap", BUILDER)
+            or self._succeeds("buildx", "create", *driver, "--bootstrap")
+        ):
+            sys.stderr.write(
+                f"no layer cache: docker cannot start a builder of the driver {BUILDER_DRIVER}; building without\n"
+            )
+            return self
+        return replace(self, cache=reference)
 
     def run(self, *arguments: str) -> str:
         """Run another of the engine's commands and return what it prints. Raises ImageError."""
@@ -103,9 +123,12 @@ class Engine:
         """Whether it can build: docker may be there without its daemon or without buildx."""
         asked = [["info"], ["buildx", "version"]] if self.name == "docker" else [["info"]]
         return shutil.which(self.name) is not None and all(
-            subprocess.run([self.name, *words], capture_output=True, check=False).returncode == 0  # noqa: S603  our own command
-            for words in asked
+            self._succeeds(*words) for words in asked
         )
+
+    def _succeeds(self, *arguments: str) -> bool:
+        done = subprocess.run([self.name, *arguments], capture_output=True, check=False)  # noqa: S603  our own command
+        return done.returncode == 0
 
 
 def find_engine(name: str | None = None) -> Engine:

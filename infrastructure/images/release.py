@@ -81,8 +81,8 @@ class Release:
             arguments = {"REVISION": self._commit, "PLEXUS_REF": self._plexus_ref}
             if self._config.architecture == "arm64":
                 arguments["BUILD_IMAGE"] = "quay.io/pypa/manylinux_2_28_aarch64"
-            cache = self._reference(BASE_REPOSITORY, f"cache-{self._variant}")
-            engine = dataclasses.replace(self._engine, cache=cache)
+            cache = f"cache-{self._variant}-{self._config.architecture}"
+            engine = self._engine.with_cache(self._reference(BASE_REPOSITORY, cache))
             engine.build(base_build(reference, variant=self._variant, arguments=arguments))
             self._push(reference)
         return tag

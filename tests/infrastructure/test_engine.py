@@ -2,7 +2,7 @@
 
 import pytest
 
-from infrastructure.images.engine import Engine, ImageError, find_engine
+from infrastructure.images.engine import Build, Engine, ImageError, find_engine
 
 
 @pytest.fixture
@@ -39,3 +39,25 @@ def test_a_machine_without_an_engine_is_told_so_in_one_line(install):
 def test_buildahs_sizes_are_read(install):
     install("buildah", """echo '[{"id": "1", "size": "303 MB"}]'""")
     assert Engine(name="buildah").size("any") == 303_000_000
+
+
+REFERENCE = "registry.example/base:cache"
+BUILD = Build(dockerfile="docker/Dockerfile.base", tag="base:1")
+
+
+def test_a_layer_cache_has_a_builder_that_can_write_it(install, tmp_path):
+    log = tmp_path / "log"
+    # The default builder refuses a registry cache; `inspect` fails because this one is not there yet.
+    install("docker", f'echo "$@" >> {log}; [ "$2" != inspect ]')
+    command = Engine(name="docker").with_cache(REFERENCE).build_command(BUILD)
+    assert command[command.index("--builder") + 1] == "plexus-scoring"
+    assert any(part.startswith(f"--cache-to=type=registry,ref={REFERENCE}") for part in command)
+    assert "buildx create --name plexus-scoring --driver docker-container" in log.read_text()
+
+
+def test_without_such_a_builder_there_is_no_cache_and_one_line_says_so(install, capsys):
+    install("docker", "exit 1")
+    command = Engine(name="docker").with_cache(REFERENCE).build_command(BUILD)
+    assert not [part for part in command if "cache" in part or part == "--builder"]
+    assert capsys.readouterr().err.startswith("no layer cache: docker cannot start a builder")
+    assert Engine(name="buildah").with_cache(REFERENCE).cache is None

@@ -89,7 +89,8 @@ def test_the_base_is_built_for_the_stages_processor_with_a_layer_cache(releasing
     command = engine.build_command(wanted)
     assert command[command.index("--platform") + 1] == "linux/arm64"
     assert wanted.arguments["BUILD_IMAGE"].endswith("_aarch64")
-    assert any(part.startswith("--cache-to=type=registry") for part in command)
+    (cache,) = [part for part in command if part.startswith("--cache-to=type=registry")]
+    assert "lambda-base:cache-slim-arm64,mode=max" in cache
     assert "--provenance=false" in command
 
 

@@ -1,5 +1,6 @@
 """A registry of moto's, and an engine that builds nothing."""
 
+import dataclasses
 import hashlib
 import json
 from typing import ClassVar
@@ -14,6 +15,9 @@ class RecordingEngine(Engine):
 
     def build(self, wanted, **_):
         self.built.append((wanted, self))
+
+    def with_cache(self, reference):
+        return dataclasses.replace(self, cache=reference)
 
 
 def push_to(ecr):
