@@ -5,7 +5,7 @@ BIN := .venv/bin
 BENCHMARKS ?= lambda_path engine models stores runtime plexus_api
 
 .DEFAULT_GOAL := help
-INFRA_TARGETS := audit cdk cost setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
+INFRA_TARGETS := audit cdk cost test-in-container setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
 .PHONY: $(INFRA_TARGETS)
 .PHONY: chaos help setup demo test test-other-python check lint types imports bench synth lock clean
 
@@ -95,6 +95,18 @@ setup-infra: setup .venv/.installed-infra ## Add the CDK and the linters of the 
 	@touch $@
 
 test: setup-infra
+
+# What the pipelines run, on a copy. Privileged, because the image tests run containers, whose layers need a file
+# system of the host's. A pipeline's source has no history, and some tests ask git.
+DEBIAN ?= public.ecr.aws/docker/library/debian:bookworm
+test-in-container: ## Run demo and tests in a bare Debian, as the pipelines do (needs docker)
+	docker run --rm --privileged --env CI=true --env DEBIAN_FRONTEND=noninteractive \
+		--volume "$(CURDIR):/source:ro" --volume /var/lib/containers --workdir /checkout $(DEBIAN) sh -ec ' \
+		apt-get update -qq; apt-get install -y -qq --no-install-recommends ca-certificates git; \
+		tar -C /source --exclude="./.venv*" --exclude=./cdk.out -cf - . | tar -xf -; \
+		git config --global --add safe.directory /checkout; \
+		test -d .git || { git init -q; git add --all; }; \
+		.ci/run'
 
 synth: setup-infra ## Write both stages and their pipelines to cdk.out/ (needs no AWS access)
 	rm -rf cdk.out

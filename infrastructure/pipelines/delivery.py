@@ -120,7 +120,8 @@ class DeliveryPipeline(Stack):
 
     def _add_stage(self, pipeline: pipelines.CodePipeline) -> None:
         config = self._config
-        checks = self._step("Checks", [".ci/run"])
+        # Privileged, because the image tests build images and run them.
+        checks = self._step("Checks", ["make test-in-container"], privileged=True)
         release = (
             "python3 -m venv .venv-release && "
             ".venv-release/bin/pip install --quiet --require-hashes -r requirements/lambda.txt"

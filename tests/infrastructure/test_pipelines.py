@@ -1,9 +1,13 @@
 """What each push goes through before it is deployed, and what the pipelines may do."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"staging": "staging", "production": "main"}
 
 
@@ -87,17 +91,31 @@ def test_no_two_steps_run_at_once(assembly):
 def test_checks_are_the_projects_own(assembly):
     commands = build_commands(assembly["plexus-scoring-staging-pipeline"])
     (checks,) = [text for name, text in commands.items() if "Checks" in name]
-    assert ".ci/run" in checks
+    assert "make test-in-container" in checks
+    makefile = (ROOT / "Makefile").read_text()
+    assert ".ci/run" in makefile.partition("\ntest-in-container:")[2].partition("\n\n")[0]
 
 
-def test_only_image_builds_are_privileged(assembly):
+def test_only_steps_that_run_containers_are_privileged(assembly):
     template = assembly["plexus-scoring-production-pipeline"]
-    privileged = [
-        name
+    privileged = {
+        part
         for name, project in template.of_type("AWS::CodeBuild::Project").items()
-        if project["Properties"]["Environment"]["PrivilegedMode"]
-    ]
-    assert sorted("BaseImage" in name or "Images" in name for name in privileged) == [True, True]
+        for part in ("Synth", "Checks", "BaseImage", "Images", "SmokeTest", "SelfMutate")
+        if project["Properties"]["Environment"]["PrivilegedMode"] and part in name
+    }
+    assert privileged == {"Checks", "BaseImage", "Images"}
+
+
+def test_every_deployment_uses_one_version_of_the_cdks_command(assembly):
+    from infrastructure.pipelines.delivery import CDK_CLI_VERSION
+
+    makefile = (ROOT / "Makefile").read_text()
+    (pinned,) = re.findall(r"^CDK_CLI := (\S+)$", makefile, re.MULTILINE)
+    assert pinned == CDK_CLI_VERSION
+    assert f"aws-cdk@{pinned}" in json.dumps(assembly["plexus-scoring-staging-pipeline"])
+    named = re.findall(r"aws-cdk@(\d+\.\S+?)[\s`]", (ROOT / "docs/deploy.md").read_text())
+    assert set(named) <= {pinned}
 
 
 def test_nothing_is_deployed_by_a_moving_tag(assembly):
@@ -186,3 +204,25 @@ def test_github_deploys_through_the_bootstraps_roles_only(assembly):
             assert "role/cdk-hnb659fds-" in json.dumps(statement["Resource"])
         else:
             assert "iam:" not in json.dumps(statement["Action"])
+
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_and_may_only_read(path):
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    used = re.findall(r"uses: (\S+)(.*)", path.read_text())
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), action
+
+
+def test_github_checks_before_it_deploys_and_only_the_deployment_gets_credentials():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]
+    assert jobs["deploy"]["needs"] == "check"
+    assert jobs["check"]["steps"][-1]["run"] == "make test-in-container"
+    assert "permissions" not in jobs["check"]
+    assert jobs["deploy"]["permissions"]["id-token"] == "write"
