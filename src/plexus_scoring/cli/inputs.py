@@ -9,7 +9,7 @@ from typing import Any
 
 from plexus_scoring.model.errors import InvalidRequest, ScorecardError
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.messages import well_formed
+from plexus_scoring.model.messages import well_formed_value
 from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 
@@ -143,7 +143,7 @@ def _decode(file: str, body: bytes) -> str:
 
 def _json(name: str, text: str) -> Any:
     try:
-        return _clean(json.loads(text))
+        return well_formed_value(json.loads(text))
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
@@ -152,17 +152,6 @@ def _json(name: str, text: str) -> Any:
         raise InvalidRequest(f"{name}: the JSON is nested too deeply") from None
     except ValueError as error:  # an integer of more digits than Python converts
         raise InvalidRequest(f"{name}: not usable JSON: {error}") from error
-
-
-def _clean(value: Any) -> Any:
-    """Return the value with lone surrogates, which JSON can write and UTF-8 cannot, replaced."""
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, list):
-        return [_clean(entry) for entry in value]
-    if isinstance(value, dict):
-        return {well_formed(key): _clean(entry) for key, entry in value.items()}
-    return value
 
 
 def _place(before: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ line that says what is wrong. Unknown keys are kept (`extra`), not refused. The 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,9 @@ from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
 from plexus_scoring.model.item import Item, ObjectRef
 from plexus_scoring.model.job import NewJob, ScoringJob
 from plexus_scoring.model.result import AttachmentKeys, ScoreResult
+
+# W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?")
 
 MAX_ID_CHARACTERS = 512
 RESPONSE_VERSION = 1
@@ -158,12 +162,16 @@ def decode_json(body: str | bytes) -> Any:
         value = json.loads(body)
         text = body if isinstance(body, str) else body.decode("utf-8", "replace")
         # Only an escape can smuggle a lone surrogate in; the walk over every string is for such bodies alone.
-        return _well_formed_value(value) if "\\ud" in text.lower() else value
+        return well_formed_value(value) if "\\ud" in text.lower() else value
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the message is not UTF-8 text (byte {error.start})") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise InvalidRequest(f"the message is not JSON: {error.msg} at {place}") from error
+    except ValueError:
+        raise InvalidRequest(
+            "the message is not usable: it has an integer of too many digits"
+        ) from None
     except RecursionError:
         raise InvalidRequest("the message is not usable: its JSON is nested too deeply") from None
 
@@ -200,7 +208,7 @@ def parse_request(
         scoring_job_id=job_id,
         request_id=request_id,
         reply_to=typed.reply_to,
-        traceparent=typed.traceparent,
+        traceparent=valid_traceparent(typed.traceparent),
         extra=extra,
     )
 
@@ -239,7 +247,7 @@ def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -
             account=typed.account or default_account,
         ),
         reply_to=typed.reply_to,
-        traceparent=typed.traceparent,
+        traceparent=valid_traceparent(typed.traceparent),
         extra=extra,
     )
 
@@ -259,14 +267,20 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _well_formed_value(value: Any) -> Any:
+def well_formed_value(value: Any) -> Any:
+    """Return a decoded JSON value with `well_formed` keys and strings. Raises RecursionError."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
-        return [_well_formed_value(part) for part in value]
+        return [well_formed_value(part) for part in value]
     if isinstance(value, dict):
-        return {well_formed(key): _well_formed_value(part) for key, part in value.items()}
+        return {well_formed(key): well_formed_value(part) for key, part in value.items()}
     return value
+
+
+def valid_traceparent(value: str | None) -> str | None:
+    """Return a W3C trace context, or None for what is none: W3C has a receiver ignore that."""
+    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
 def _identifier(value: str | None, name: str) -> str:

@@ -15,7 +15,12 @@ import msgspec
 
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.item import ObjectRef
-from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request
+from plexus_scoring.model.messages import (
+    ScoringRequest,
+    decode_json,
+    parse_request,
+    well_formed_value,
+)
 from plexus_scoring.transports.sqs import string_attributes
 
 
@@ -64,9 +69,14 @@ def read_event(event: object) -> list[SqsMessage] | list[Work] | SqsMessage | Po
     records = event.get("Records")
     if isinstance(records, list) and records and _source(records[0]) == "aws:sqs":
         return [_sqs_record(record) for record in records]
-    if event.get("source") == "fanout":
-        return _fan_out(event)
-    return read_work(event)
+    # The runtime client decodes the event, so what `decode_json` sees to in a message's body is seen to here.
+    try:
+        clean = well_formed_value(event)
+    except RecursionError:
+        raise InvalidRequest("the event is not usable: it is nested too deeply") from None
+    if clean.get("source") == "fanout":
+        return _fan_out(clean)
+    return read_work(clean)
 
 
 def read_body(body: str, *, default_account: str = "default") -> list[Work]:
@@ -127,7 +137,8 @@ def _record(record: object, default_account: str) -> Iterator[Work]:
         if str(record.get("eventName", "ObjectCreated:")).startswith("ObjectCreated:"):
             yield from _objects(record["s3"], decode_key=True)
     elif isinstance(record, dict) and source == "aws:sns":
-        message = record.get("Sns", {}).get("Message")
+        notification = record.get("Sns")
+        message = notification.get("Message") if isinstance(notification, dict) else None
         if not isinstance(message, str):
             raise InvalidRequest("the SNS record has no Message")
         yield from read_body(message, default_account=default_account)

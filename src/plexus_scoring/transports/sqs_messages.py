@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from plexus_scoring.aws import Aws, translate
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound, StoreUnavailable
-from plexus_scoring.model.messages import ScoringRequest
+from plexus_scoring.model.messages import ScoringRequest, valid_traceparent
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
@@ -91,7 +91,7 @@ class SqsMessages:
         except InvalidRequest as error:
             log.error("message %s: %s", message.message_id, error)  # noqa: TRY400  one line says it all
             return await self.bury(message, error.info())
-        trace = message.attributes.get("traceparent")
+        trace = valid_traceparent(message.attributes.get("traceparent"))
         dispositions = [
             await self.work_on_part(_with_trace(part, trace), deadline) for part in parts
         ]

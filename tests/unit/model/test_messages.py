@@ -57,6 +57,7 @@ def test_the_request_id_defaults_to_the_jobs():
         ("[" * 100_000, "nested too deeply"),
         ('{"scoring_job_id":"a","b":' + "[" * 100_000, "nested too deeply"),
         (b"\xff", "not UTF-8"),
+        ('{"scoring_job_id":"a","b":' + "1" * 6_000 + "}", "too many digits"),
         ('{"scorecard":"c","score":"s"}', "no request_id"),
         ('{"request_id":"r","score":"s","item":{"id":"i"}}', "no scorecard"),
         ('{"request_id":"r","scorecard":"c","score":"s"}', "has no item"),
@@ -110,6 +111,22 @@ def test_lone_surrogates_are_replaced_wherever_they_stand():
     assert item.text == "a\ufffdb"
     assert item.metadata == {"k\ufffd": ["😀", "\ufffd"]}
     item.digest()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("00-" + "a" * 32 + "-" + "b" * 16 + "-01", True),
+        ("cc-" + "a" * 32 + "-" + "b" * 16 + "-01-later", True),
+        ("00-" + "a" * 32 + "-" + "b" * 16 + "-01\n", False),
+        ("\ud800", False),
+        ("\x00", False),
+        ("x" * 300_000, False),
+    ],
+)
+def test_a_traceparent_that_is_none_is_ignored(given, kept):
+    request = parse_request({"scoring_job_id": "a", "traceparent": given})
+    assert request.traceparent == (given if kept else None)
 
 
 @given(st.text(st.characters()))

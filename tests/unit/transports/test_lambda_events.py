@@ -45,6 +45,10 @@ SNS = {
     "Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(S3)}}],
 }
 JOB = ScoringRequest(scoring_job_id="j", request_id="j")
+DEEP: list[object] = []
+for _ in range(5_000):
+    DEEP = [DEEP]
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def sqs(body, **attributes):
@@ -100,6 +104,16 @@ def test_upstreams_fan_out_event():
     assert (message.receipt_handle, message.queue) == ("h", "http://q")
 
 
+def test_lone_surrogates_of_an_event_are_replaced_as_those_of_a_message_are():
+    body = {"request_id": "r", "scorecard": "c", "score": "s"}
+    body["item"] = {"text": "\ud800", "metadata": {"k\ud800": ["\ud800"]}, "external_id": "\ud800"}
+    [work] = read_event(body)
+    assert work == read_body(json.dumps(body))[0]
+    assert work.new.item.metadata == {"k\ufffd": ["\ufffd"]}
+    fan_out = {"source": "fanout", "message_body": body, "receipt_handle": "h", "queue_url": "q"}
+    assert read_body(read_event(fan_out).body) == [work]
+
+
 def test_the_empty_event_polls_and_a_test_event_of_s3_asks_for_nothing():
     assert read_event({}) == Poll()
     assert read_event({"Service": "Amazon S3", "Event": "s3:TestEvent"}) == []
@@ -117,6 +131,9 @@ def test_the_empty_event_polls_and_a_test_event_of_s3_asks_for_nothing():
         {"source": "fanout"},
         {"source": "aws.s3", "detail": {"bucket": 3}},
         {"Records": [{"EventSource": "aws:sns", "Sns": {}}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": None}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": 3}}]},
+        {"scoring_job_id": "j", "extra": DEEP},
     ],
 )
 def test_what_is_none_of_these_is_refused(event):
@@ -129,7 +146,7 @@ def test_what_is_none_of_these_is_refused(event):
     [
         OBJECT,
         JOB,
-        ScoringRequest(scoring_job_id="j", request_id="r", traceparent="00-a-b-01", reply_to="q"),
+        ScoringRequest(scoring_job_id="j", request_id="r", traceparent=TRACE, reply_to="q"),
         parse_request({"scoring_job_id": "j", "colour": "red"}),
         parse_request(
             {
