@@ -15,6 +15,7 @@ from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import (
     AttemptsExhausted,
     ErrorInfo,
+    InvalidRequest,
     LeaseLost,
     NotFound,
     ScoringError,
@@ -111,9 +112,13 @@ class ScoringService:
         self, request: ScoringRequest, deadline: float | None, scope: JobScope
     ) -> Disposition:
         """Step 1, and what follows from each of its answers."""
-        answer = await self._jobs.claim(
-            request.scoring_job_id, lease_seconds=self._policy.lease_seconds, new=request.new
-        )
+        try:
+            answer = await self._jobs.claim(
+                request.scoring_job_id, lease_seconds=self._policy.lease_seconds, new=request.new
+            )
+        except InvalidRequest as refusal:
+            # The store cannot hold the job that the message brings, however often it comes.
+            return await self._unclaimable(request, refusal)
         match answer:
             case Claimed():
                 return await self._work(request, answer, deadline, scope)
@@ -124,7 +129,8 @@ class ScoringService:
                 log.info("job is %s; again in %.1f s", type(answer).__name__, after)
                 return Retry(max(0.0, after), counted=False)
             case Missing():
-                return await self._missing(request)
+                unknown = NotFound(f"no scoring job with id {request.scoring_job_id}")
+                return await self._unclaimable(request, unknown)
 
     async def handle_oldest(
         self, *, account: str | None = None, deadline: float | None = None
@@ -270,8 +276,9 @@ class ScoringService:
         await self._respond(response_of_error(request, info))
         return DeadLetter(info) if info.fault else Ack()
 
-    async def _missing(self, request: ScoringRequest) -> Disposition:
-        info = NotFound(f"no scoring job with id {request.scoring_job_id}").info()
+    async def _unclaimable(self, request: ScoringRequest, error: ScoringError) -> Disposition:
+        """There is no job that could become FAILED: the message itself is dead."""
+        info = error.info()
         log.error("%s", info.message)
         await self._respond(response_of_error(request, info))
         self._count(names.OUTCOME_UNKNOWN)

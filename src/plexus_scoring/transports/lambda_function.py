@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_DELAY = 900
 """SQS's longest delay of a new message, in seconds."""
+UNFORESEEN_RETRY_SECONDS = 30.0
 
 
 class OldestJob(Protocol):
@@ -96,53 +97,76 @@ class ScoringFunction:
             return await self._settled([work], deadline)
         records = [part for part in work if isinstance(part, SqsMessage)]
         if records:
-            return await self._batch(records, deadline, cut=ends - self._margin / 2)
+            return await self._batch(records, deadline, ends)
         return await self._direct(
             [part for part in work if not isinstance(part, SqsMessage)], deadline
         )
 
     async def _batch(
-        self, messages: list[SqsMessage], deadline: float, *, cut: float
+        self, messages: list[SqsMessage], deadline: float, ends: float
     ) -> dict[str, Any]:
-        """Work on the records of an event source mapping, up to the bound at once."""
+        """Work on the records of an event source mapping, up to the bound at once.
+
+        No record is begun after the deadline. What still runs half a margin before the end is cut, gets a quarter to
+        be given back, and an eighth is for setting when the open ones come back: the answer must not be late, or Lambda
+        fails the whole batch.
+        """
         answers: dict[str, Ack | Retry] = {}
         lanes = iter(_lanes(messages))
 
         async def work_on_lanes() -> None:
             for lane in lanes:
                 for message in lane:
-                    answer = await self._messages.work_on(message, deadline)
+                    if self._clock.now() >= deadline:
+                        return
+                    answer = await self._answer(message, deadline)
                     answers[message.message_id] = answer
                     if isinstance(answer, Retry):
                         break  # what follows in a FIFO group must not overtake it
 
         count = min(self._concurrency, len(messages))
         workers = [asyncio.create_task(work_on_lanes()) for _ in range(count)]
-        finished, late = await asyncio.wait(workers, timeout=max(0.0, cut - self._clock.now()))
+        cut = ends - self._margin / 2
+        _, late = await asyncio.wait(workers, timeout=max(0.0, cut - self._clock.now()))
         for task in late:
             # The service gives each job back as it is cancelled; what it cannot, the lease's end does.
             task.cancel()
         if late:
-            log.warning("out of time: unfinished records go back to the queue")
             await asyncio.wait(late, timeout=self._margin / 4)
-        for task in finished:
-            if (error := task.exception()) is not None:
-                log.error("a record ended unforeseen; it goes back", exc_info=error)
-        return await self._report(messages, answers)
-
-    async def _report(
-        self, messages: list[SqsMessage], answers: dict[str, Ack | Retry]
-    ) -> dict[str, Any]:
-        """Set when the unfinished come back, and name them."""
         open_ = [m for m in messages if not isinstance(answers.get(m.message_id), Ack)]
-        waits = [
-            (message.receipt_handle, answer.after)
-            for message in open_
-            if isinstance(answer := answers.get(message.message_id), Retry)
-        ]
-        if waits and self._request_queue_url is not None:
-            await change_visibility(self._aws, self._request_queue_url, waits)
+        unanswered = sum(message.message_id not in answers for message in open_)
+        if unanswered:
+            log.warning("out of time or order: %d records go back to the queue", unanswered)
+        await self._hide(open_, answers, until=ends - self._margin / 8)
         return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m in open_]}
+
+    async def _answer(self, message: SqsMessage, deadline: float) -> Ack | Retry:
+        """Work on one record; whatever goes wrong there is its own affair."""
+        try:
+            return await self._messages.work_on(message, deadline)
+        except Exception:
+            log.exception("message %s: unexpected error, it goes back", message.message_id)
+            return Retry(UNFORESEEN_RETRY_SECONDS)
+
+    async def _hide(
+        self, messages: list[SqsMessage], answers: Mapping[str, Ack | Retry], *, until: float
+    ) -> None:
+        """Set when open messages come back: at once if they were not begun or were cut.
+
+        Best effort: what is not reached in time comes back at the queue's own visibility timeout.
+        """
+        if not messages or self._request_queue_url is None:
+            return
+        waits = [
+            (message.receipt_handle, answer.after if isinstance(answer, Retry) else 0.0)
+            for message in messages
+            for answer in (answers.get(message.message_id),)
+        ]
+        try:
+            async with asyncio.timeout(max(0.0, until - self._clock.now())):
+                await change_visibility(self._aws, self._request_queue_url, waits)
+        except TimeoutError:
+            log.warning("no time to set when messages come back: the queue's own timeout holds")
 
     async def _poll(self, deadline: float) -> dict[str, Any]:
         """The empty event: one message, or with no queue set the oldest PENDING job."""

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,6 +55,12 @@ class OutgoingMessage(msgspec.Struct, frozen=True):
         )
 
 
+class _Waiting(NamedTuple):
+    message: OutgoingMessage
+    size: int
+    future: asyncio.Future[None]
+
+
 class SqsSender:
     """Sends messages to one queue. Returning from `send` means that SQS has the message."""
 
@@ -62,7 +68,7 @@ class SqsSender:
         """Send to `queue_url`."""
         self._aws = aws
         self._url = queue_url
-        self._waiting: list[tuple[OutgoingMessage, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, message: OutgoingMessage) -> None:
@@ -73,7 +79,7 @@ class SqsSender:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((message, future))
+        self._waiting.append(_Waiting(message, message.size, future))
         if len(self._waiting) == 1:
             # The flush runs after everything that is ready to run now has had its turn.
             loop.call_soon(self._flush)
@@ -82,38 +88,39 @@ class SqsSender:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         while waiting:
-            batch, size = [waiting.pop(0)], 0
-            size = batch[0][0].size
-            while waiting and len(batch) < MAX_BATCH and size + waiting[0][0].size <= MAX_BYTES:
-                size += waiting[0][0].size
+            batch = [waiting.pop(0)]
+            size = batch[0].size
+            while waiting and len(batch) < MAX_BATCH and size + waiting[0].size <= MAX_BYTES:
+                size += waiting[0].size
                 batch.append(waiting.pop(0))
             task = asyncio.get_running_loop().create_task(self._send_batch(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _send_batch(self, batch: list[tuple[OutgoingMessage, asyncio.Future[None]]]) -> None:
-        entries = [_entry(str(index), message) for index, (message, _) in enumerate(batch)]
+    async def _send_batch(self, batch: list[_Waiting]) -> None:
+        entries = [_entry(str(index), one.message) for index, one in enumerate(batch)]
         try:
             answer = await self._aws.call(
                 self._aws.sqs.send_message_batch, QueueUrl=self._url, Entries=entries
             )
-        except (BotoCoreError, ClientError) as error:
-            # Also for a queue that does not exist: a deployment's mistake, not the message's.
-            refusal = StoreUnavailable(translate(error, f"queue {self._url}").message)
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(refusal)
+        except Exception as error:  # noqa: BLE001  whatever it is belongs to those who wait for this batch
+            if isinstance(error, BotoCoreError | ClientError):
+                # Also for a queue that does not exist: a deployment's mistake, not the message's.
+                error = StoreUnavailable(translate(error, f"queue {self._url}").message)
+            for one in batch:
+                if not one.future.done():
+                    one.future.set_exception(error)
             return
         failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
-        for index, (_, future) in enumerate(batch):
-            if future.done():
+        for index, one in enumerate(batch):
+            if one.future.done():
                 continue
             entry = failed.get(str(index))
             if entry is None:
-                future.set_result(None)
+                one.future.set_result(None)
             else:
                 reason = f"{entry['Code']}: {entry.get('Message', '')}"
-                future.set_exception(
+                one.future.set_exception(
                     StoreUnavailable(f"queue {self._url} refused a message: {reason}")
                 )
 
@@ -131,9 +138,10 @@ class SqsResponder:
         if response.traceparent:
             attributes["traceparent"] = response.traceparent
         body = json.dumps(response.body())
-        if len(body) > MAX_BYTES - 1_024:
-            # The whole explanation is in the stored result; a message must not be lost over its length.
-            body = json.dumps(response.body() | {"explanation": None, "truncated": True})
+        for left_out in ("explanation", "value"):
+            if len(body) > MAX_BYTES - 1_024:
+                # The stored result has it whole; a message must not be lost over its length.
+                body = json.dumps(json.loads(body) | {left_out: None, "truncated": True})
         await self._sender.send(OutgoingMessage(body, attributes))
 
     async def aclose(self) -> None:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import boto3
 import pytest
 from moto import mock_aws
 
 from plexus_scoring.aws import Aws
-from plexus_scoring.model.errors import ScorecardError, ScoreFailed, StoreUnavailable
+from plexus_scoring.model.errors import (
+    InvalidRequest,
+    ScorecardError,
+    ScoreFailed,
+    StoreUnavailable,
+)
 from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.messages import ScoringResponse
 from plexus_scoring.model.result import ScoreOutcome
@@ -237,6 +243,56 @@ async def test_no_time_at_all_starts_nothing(rig):
     assert (await rig.bench.store.get("a")).attempt == 0
 
 
+async def test_what_was_not_begun_in_time_comes_back_at_once(rig):
+    await rig.jobs("a")
+    event = rig.receive({"scoring_job_id": "a"})
+    rig.function._margin = 30.0
+    await rig.function.run(event, remaining=30.0)
+    assert rig.hidden() == (1, 0)  # not after the queue's 300 s
+
+
+async def test_the_answer_is_not_late_because_moving_visibility_is(rig):
+    await rig.jobs("a")
+    event = rig.receive({"scoring_job_id": "a"})
+    released = threading.Event()
+    rig.aws.sqs.change_message_visibility_batch = lambda **_: released.wait(20) and {}
+    rig.function._margin = 0.5
+    try:
+        answer = await asyncio.wait_for(rig.function.run(event, remaining=0.5), timeout=5)
+    finally:
+        released.set()
+    assert len(answer["batchItemFailures"]) == 1
+
+
+async def test_a_record_that_breaks_unforeseen_takes_no_other_along(rig):
+    await rig.jobs("a", "b", "c")
+    event = rig.receive(*({"scoring_job_id": name} for name in "abc"))
+    work_on = rig.messages.work_on
+    broken = event["Records"][0]["messageId"]
+
+    async def work(message, deadline):
+        if message.message_id == broken:
+            raise RuntimeError("never seen before")
+        return await work_on(message, deadline)
+
+    rig.messages.work_on = work
+    rig.function._concurrency = 1
+    answer = await rig.function.run(event, remaining=60)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": broken}]}
+    assert rig.hidden() == (0, 3)
+
+
+async def test_an_inline_job_that_the_store_cannot_hold_is_dead_with_its_reason(rig):
+    await rig.jobs()
+    rig.bench.fail("jobs", "claim", "before", InvalidRequest("the table refuses the data"))
+    rig.bench.service._jobs = rig.bench.ports["jobs"]
+    answer = await rig.function.run(rig.receive({"scoring_job_id": "a"}), remaining=60)
+    assert answer == {"batchItemFailures": []}
+    [dead] = rig.drain(rig.dead)
+    assert dead["MessageAttributes"]["reason"]["StringValue"] == "the table refuses the data"
+    assert len(rig.drain(rig.responses)) == 1
+
+
 async def test_fifo_stops_a_group_at_its_first_failure(aws):
     rig = Rig(fifo=True)
     await rig.jobs("a", "b", "c")
@@ -335,6 +391,14 @@ async def test_waiting_sends_share_batches_and_none_is_lost(rig):
     assert sorted(int(m["Body"]) for m in rig.drain(rig.responses)) == list(range(25))
 
 
+@pytest.mark.parametrize("text", ["\ud800", "x"], ids=["no UTF-8", "threads ended"])
+async def test_a_send_that_cannot_be_made_says_so_to_its_sender(rig, text):
+    sender = SqsSender(rig.aws, rig.responses)
+    await rig.aws.aclose()
+    with pytest.raises((UnicodeEncodeError, RuntimeError)):
+        await asyncio.wait_for(sender.send(OutgoingMessage("x", {"a": text})), timeout=5)
+
+
 async def test_a_queue_that_does_not_exist_is_named(rig):
     sender = SqsSender(rig.aws, rig.responses + "-gone")
     with pytest.raises(StoreUnavailable, match="responses-gone does not exist"):
@@ -355,6 +419,16 @@ async def test_a_response_too_long_for_sqs_is_sent_without_its_explanation(rig):
     [message] = rig.drain(rig.responses)
     body = json.loads(message["Body"])
     assert (body["value"], body["explanation"], body["truncated"]) == ("Yes", None, True)
+
+
+async def test_a_value_too_long_for_sqs_is_left_to_the_stored_result(rig):
+    responder = SqsResponder(SqsSender(rig.aws, rig.responses))
+    await responder.respond(
+        ScoringResponse(request_id="r", scoring_job_id="j", status="success", value="v" * 2_000_000)
+    )
+    [message] = rig.drain(rig.responses)
+    body = json.loads(message["Body"])
+    assert (body["value"], body["truncated"], body["status"]) == (None, True, "success")
 
 
 async def test_a_megabyte_of_poison_still_fits_the_dead_letter_queue(rig):
