@@ -3,7 +3,8 @@
     python -m benchmarks.plexus_api [--jobs 50]
 
 GraphQL calls and connections are counted by a server that executes the schema, AWS calls in botocore, against the
-embedded AWS; through the Lambda handler, ten records an event. Upstream's worker makes 17 and 19 for such a job.
+embedded AWS; all through the Lambda handler, with ten records an event (as the event source mapping is set up) and
+with one, where there is nothing to share a call with. Upstream's worker makes 17 and 19 for such a job.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lambda_path import events, function_environment, invoke, load_handler
+from benchmarks.lambda_path import BATCH, events, function_environment, invoke, load_handler
 from plexus_scoring.local.embedded_aws import EmbeddedAws
 from plexus_scoring.stores.dynamodb.table import create_table
 from tests.support.graphql_server import GraphQLServer
@@ -24,10 +25,11 @@ from tests.support.plexus_api import Account
 
 WARM_UP = 10
 UPSTREAM = {"GraphQL": 17, "AWS": 19}
+BUDGET = 4
 
 
-def count(jobs: int, leases: str) -> None:
-    """Score jobs of Plexus's, and print what a warm one took."""
+def count(jobs: int, leases: str, records: int) -> None:
+    """Score jobs of Plexus's, so many records an event, and print what a warm one took."""
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedAws(log_file=Path(folder) / "log") as aws,
@@ -67,21 +69,36 @@ def count(jobs: int, leases: str) -> None:
         for client in (clients.dynamodb, clients.s3, clients.sqs):
             client.meta.events.register("provide-client-params", record)
         api.forget()
+        before = api.connections
         began = time.perf_counter()
-        for event in events(names[WARM_UP:]):
-            invoke(module, event)
+        measured = names[WARM_UP:]
+        for start in range(0, jobs, records):
+            for event in events(measured[start : start + records]):
+                invoke(module, event)
         elapsed = time.perf_counter() - began
         done = Counter(str(job["status"]) for job in api.all("ScoringJob"))
         assert done == {"COMPLETED": len(names)}, done
         assert len(api.all("ScoreResult")) == len(names)
-        graphql, calls = sum(api.counted().values()) / jobs, made.total() / jobs
         print(
-            f"leases in {leases:9} {graphql:.2f} GraphQL calls a warm job (budget 4, upstream {UPSTREAM['GraphQL']}):"
-            f" {dict(api.counted())}\n"
-            f"{'':19} {calls:.2f} AWS calls a warm job (budget 4, upstream {UPSTREAM['AWS']}): {dict(made)}\n"
-            f"{'':19} {api.connections} connections for {len(names)} jobs, ten at a time; {jobs / elapsed:.0f} jobs/s"
+            f"leases in {leases}, {records} a time: {jobs} warm jobs, {jobs / elapsed:.0f} a second"
+        )
+        report("GraphQL", api.counted(), jobs)
+        report("AWS", made, jobs)
+        print(
+            f"  connections to the API: {api.connections - before} new ones for these {jobs} jobs,"
+            f" {api.connections} kept alive since the start"
         )
         module._container.run(module._application.aclose())
+
+
+def report(kind: str, made: Counter[str], jobs: int) -> None:
+    """Print calls a job, in all and by operation, beside the budget."""
+    calls = made.total() / jobs
+    verdict = "met" if calls <= BUDGET else f"NOT met, {calls - BUDGET:.2f} more"
+    each = ", ".join(f"{name} {times / jobs:.2f}" for name, times in made.most_common())
+    print(
+        f"  {kind:8} {calls:.2f} calls a job (budget {BUDGET}: {verdict}; upstream {UPSTREAM[kind]}): {each}"
+    )
 
 
 def main() -> None:
@@ -90,7 +107,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=50)
     options = parser.parse_args()
     for leases in ("dynamodb", "sql"):
-        count(options.jobs, leases)
+        for records in (BATCH, 1):
+            count(options.jobs, leases, records)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,21 @@ _KEYS_PER_BATCH = 100
 
 
 class ConditionRefused(Exception):
-    """The condition did not hold; `item` is what is stored, None if nothing is."""
+    """A condition did not hold.
 
-    def __init__(self, item: Attributes | None) -> None:
+    Attributes:
+        item: What is stored, None if nothing is; of a transaction, of its first refused write.
+        positions: Which of a transaction's writes were refused.
+    """
+
+    def __init__(self, item: Attributes | None, positions: Sequence[int] = (0,)) -> None:
         super().__init__()
         self.item = item
+        self.positions = positions
+
+
+class Conflict(StoreUnavailable):
+    """Another transaction was on the item at this moment; nothing was decided."""
 
 
 class Table:
@@ -47,13 +57,10 @@ class Table:
 
     async def put(self, item: Attributes, *, condition: Mapping[str, Any] | None = None) -> None:
         """Put an item. Raises ConditionRefused."""
-        await self._call(
-            self._client.put_item,
-            TableName=self.name,
-            Item=item,
-            **(condition or {}),
-            **({"ReturnValuesOnConditionCheckFailure": "ALL_OLD"} if condition else {}),
-        )
+        conditional: dict[str, Any] = {}
+        if condition:
+            conditional = {**condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        await self._call(self._client.put_item, TableName=self.name, Item=item, **conditional)
 
     async def update(self, key: Attributes, update: Mapping[str, Any]) -> Attributes:
         """Update an item under a condition and return what it became. Raises ConditionRefused."""
@@ -105,33 +112,41 @@ class Table:
         return items
 
     async def transact(
-        self, writes: Sequence[Mapping[str, Mapping[str, Any]]], *, token: str | None = None
+        self,
+        writes: Sequence[Mapping[str, Mapping[str, Any]]],
+        *,
+        token: str | None = None,
+        patient: bool = True,
     ) -> None:
-        """Write all or nothing. Raises ConditionRefused with the first refused write's item.
+        """Write all or nothing. Raises ConditionRefused with the refused writes' items.
 
         Repetitions with the same `token` (at most 36 characters) and content are one transaction for ten minutes;
-        without one, those that botocore sends by itself are.
+        without one, those that botocore sends by itself are. Not `patient`, it raises Conflict at once.
         """
+        once: dict[str, Any] = {"ClientRequestToken": token} if token else {}
         await self._call(
             self._client.transact_write_items,
             TransactItems=[
                 {operation: {"TableName": self.name, **write[operation]} for operation in write}
                 for write in writes
             ],
-            **({"ClientRequestToken": token} if token else {}),
+            **once,
+            attempts=_CONFLICT_ATTEMPTS if patient else 1,
         )
 
     async def describe(self) -> Mapping[str, Any]:
         """Return DescribeTable's answer; its errors come as botocore raises them."""
         return await self._run(partial(self._client.describe_table, TableName=self.name))
 
-    async def _call(self, function: Callable[..., Any], **arguments: Any) -> Mapping[str, Any]:
+    async def _call(
+        self, function: Callable[..., Any], *, attempts: int = _CONFLICT_ATTEMPTS, **arguments: Any
+    ) -> Mapping[str, Any]:
         """Call, and wait out the conflict of two transactions that meet on one item."""
-        for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             try:
                 return await self._run(partial(function, **arguments))
             except ClientError as error:
-                if _is_conflict(error) and attempt < _CONFLICT_ATTEMPTS:
+                if _is_conflict(error) and attempt < attempts:
                     await self._pause(attempt)
                     continue
                 raise translate(error, self.name) from error
@@ -160,6 +175,8 @@ def translate(error: ClientError | BotoCoreError, table: str) -> Exception:
     if code == "ConditionalCheckFailedException":
         stored: Any = error.response.get("Item")
         return ConditionRefused(stored)
+    if _is_conflict(error):
+        return Conflict(f"DynamoDB table {table}: {code}: {message}")
     if code == "TransactionCanceledException":
         return _translate_cancelled(error, table)
     if code in {"ValidationException", "SerializationException"}:
@@ -169,9 +186,13 @@ def translate(error: ClientError | BotoCoreError, table: str) -> Exception:
 
 def _translate_cancelled(error: ClientError, table: str) -> Exception:
     reasons = _reasons(error)
-    for reason in reasons:
-        if reason.get("Code") == "ConditionalCheckFailed":
-            return ConditionRefused(reason.get("Item"))
+    refused = [
+        position
+        for position, reason in enumerate(reasons)
+        if reason.get("Code") == "ConditionalCheckFailed"
+    ]
+    if refused:
+        return ConditionRefused(reasons[refused[0]].get("Item"), refused)
     codes = ", ".join(str(reason.get("Code")) for reason in reasons)
     if any(
         reason.get("Code") in {"ValidationError", "ItemCollectionSizeLimitExceeded"}

@@ -1,4 +1,4 @@
-"""Jobs and results in DynamoDB: every transition is one conditional write.
+"""Jobs and results in DynamoDB: every transition is one conditional write, some shared with other jobs' (`group`).
 
 The conditions say what ``stores/transitions.py`` says in Python; a refused write brings back the stored
 item (ReturnValuesOnConditionCheckFailure), so the reason is known without a second call.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Awaitable, Callable
 
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
 from plexus_scoring.model.job import (
@@ -24,10 +25,11 @@ from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.stores import transitions
 from plexus_scoring.stores.codec import bounded, encode, is_id, round_trip
-from plexus_scoring.stores.dynamodb import rows, table
+from plexus_scoring.stores.dynamodb import rows, table, writes
 from plexus_scoring.stores.dynamodb.calls import Attributes, ConditionRefused, Table
 from plexus_scoring.stores.dynamodb.documents import JOB_INLINE_BYTES, Documents
 from plexus_scoring.stores.dynamodb.expressions import Expression, Value, number, text
+from plexus_scoring.stores.dynamodb.group import GroupCommit
 from plexus_scoring.stores.dynamodb.reads import JobReads
 
 _CLAIM_ROUNDS = 3
@@ -56,6 +58,7 @@ class DynamoDBJobStore(JobReads):
     ) -> None:
         super().__init__(calls, Documents(overflow), clock)
         self._retention = retention_seconds
+        self._group = GroupCommit(calls)
 
     async def create(self, job: NewJob) -> ScoringJob:
         """Store a PENDING job, or return what is stored."""
@@ -87,40 +90,23 @@ class DynamoDBJobStore(JobReads):
         if new is None and not is_id(job_id):
             return Missing()
         now, token = self._clock.now(), transitions.new_token()
-        expression = Expression()
-        status = expression.name("status")
-        condition = (
-            f"({status} = {expression.value(text(JobStatus.PENDING))}"
-            f" AND {expression.at_most('not_before', number(now))}) OR "
-            f"({status} = {expression.value(text(JobStatus.IN_PROGRESS))}"
-            f" AND {expression.at_most('lease_expires_at', number(now))})"
-        )
-        keep: dict[str, Value] = {}
+        created = None
         if new is not None:
             if new.id != job_id:
                 raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
             job = transitions.created(new, now=now)
-            keep = {
-                **rows.creation(job, await self._body(new)),
-                "not_before": number(job.not_before),
-            }
-            condition += f" OR attribute_not_exists({expression.name(table.PARTITION_KEY)})"
-        taken = {
-            **rows.state(JobStatus.IN_PROGRESS, now),
-            "lease_token": text(token),
-            "lease_expires_at": number(now + lease_seconds),
-            "started_at": number(now),
-            table.OPEN_HASH: rows.open_shard(job_id),
-        }
-        update = expression.set(taken, keep=keep)
-        attempt = expression.name("attempt")
-        zero, one = expression.value(number(0)), expression.value(number(1))
-        update += f", {attempt} = if_not_exists({attempt}, {zero}) + {one}"
+            created = writes.creation(job, await self._body(new))
+        taken = writes.taken(job_id, now=now, token=token, lease_seconds=lease_seconds)
+
+        async def take() -> Attributes:
+            request = writes.claim(taken, created, now=now)
+            return await self._table.update(rows.job_key(job_id), request)
+
         try:
-            item = await self._table.update(
-                rows.job_key(job_id),
-                expression.request(UpdateExpression=update, ConditionExpression=condition),
-            )
+            if created is None:
+                item = await take()
+            else:
+                item = await self._take_first(job_id, taken, created, take)
         except ConditionRefused as refused:
             return await self._refusal(refused.item, now=now, token=token)
         return await self._claimed(item)
@@ -156,34 +142,12 @@ class DynamoDBJobStore(JobReads):
         transitions.check_result(lease, result)
         now = self._clock.now()
         body = await self._documents.write(result)
-        expression = Expression()
-        update = (
-            expression.set(
-                {
-                    **rows.state(JobStatus.COMPLETED, now),
-                    "result_id": text(result.id),
-                    "completed_at": number(now),
-                    **self._expiry(now),
-                }
-            )
-            + " "
-            + expression.remove("lease_expires_at", table.OPEN_HASH)
-        )
-        writes = [
-            {
-                "Update": {
-                    "Key": rows.job_key(lease.job_id),
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                    **expression.request(
-                        UpdateExpression=update, ConditionExpression=_fence(expression, lease)
-                    ),
-                }
-            },
-            {"Put": {"Item": {**rows.result_item(result, body), **self._expiry(now)}}},
-        ]
+        parts = writes.completion(lease, result, body, now=now, expiry=self._expiry(now))
         request = hashlib.sha256(encode([lease.token, now, body])).hexdigest()[:36]
         try:
-            await self._table.transact(writes, token=request)
+            await self._group.run(
+                lease.job_id, parts, lambda: self._table.transact(parts, token=request)
+            )
         except ConditionRefused as refused:
             if not await self._is_repetition(refused.item, lease, result):
                 raise self._lost(refused, lease) from None
@@ -245,6 +209,20 @@ class DynamoDBJobStore(JobReads):
             raise transitions.not_redrivable(job) from None
         return await self._job(item)
 
+    async def _take_first(
+        self,
+        job_id: str,
+        taken: writes.Attribute,
+        created: writes.Attribute,
+        take: Callable[[], Awaitable[Attributes]],
+    ) -> Attributes:
+        """Take a job that is most likely not stored yet: with others' writes where some are waiting."""
+        item = writes.first_claim(job_id, taken, created)
+        stored: Attributes | None = await self._group.run(
+            job_id, [writes.put_if_absent(item)], take
+        )
+        return item if stored is None else stored
+
     async def _transition(
         self, lease: Lease, values: dict[str, Value], *remove: str, attempts: int = 0
     ) -> Attributes:
@@ -258,7 +236,8 @@ class DynamoDBJobStore(JobReads):
         return await self._table.update(
             rows.job_key(lease.job_id),
             expression.request(
-                UpdateExpression=update.rstrip(), ConditionExpression=_fence(expression, lease)
+                UpdateExpression=update.rstrip(),
+                ConditionExpression=writes.fence(expression, lease),
             ),
         )
 
@@ -313,11 +292,3 @@ class DynamoDBJobStore(JobReads):
     def _lost(self, refused: ConditionRefused, lease: Lease) -> Exception:
         stored = None if refused.item is None else rows.job_of(refused.item)
         return transitions.lost(stored, lease)
-
-
-def _fence(expression: Expression, lease: Lease) -> str:
-    return (
-        expression.equals("lease_token", text(lease.token))
-        + " AND "
-        + expression.equals("status", text(JobStatus.IN_PROGRESS))
-    )
