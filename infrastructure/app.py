@@ -10,11 +10,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aws_cdk import App, Environment, Validations
+from aws_cdk.cx_api import CloudFormationStackArtifact
 from cdk_nag import AwsSolutionsChecks
 
 from infrastructure.config.errors import ConfigError
@@ -127,12 +129,29 @@ def _refuse_example(delivery: DeliveryConfig) -> None:
 
 def main() -> int:
     """Synthesise; return the exit status."""
+    outdir = os.environ.get("CDK_OUTDIR")
     try:
-        build(outdir=os.environ.get("CDK_OUTDIR", "cdk.out")).synth()
+        assembly = build(outdir=outdir or "cdk.out").synth()
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    if outdir is None:  # the CDK's command sets it, and reads the folder itself
+        sys.stdout.write(resources(assembly.stacks_recursively) + "\n")
     return 0
+
+
+def resources(stacks: Iterable[CloudFormationStackArtifact]) -> str:
+    """Return each stack's resources, counted by type: what a deployment would make."""
+    lines = []
+    for stack in sorted(stacks, key=lambda stack: stack.display_name):
+        types = Counter(
+            str(resource["Type"]).removeprefix("AWS::")
+            for resource in stack.template["Resources"].values()
+            if resource["Type"] != "AWS::CDK::Metadata"
+        )
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))
+        lines.append(f"{stack.display_name}: {types.total()} resources: {counted}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -85,3 +85,15 @@ def test_bad_configuration_stops_the_synthesis_with_one_line(context, message, t
     assert done.returncode == 2
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {message}")
+
+
+def test_the_synthesis_lists_what_would_be_made(assembly):
+    from aws_cdk.cx_api import CloudAssembly
+
+    from infrastructure.app import resources
+
+    listed = resources(CloudAssembly(str(assembly.folder)).stacks_recursively).splitlines()
+    assert (
+        len(listed) == 8
+    )  # repositories, GitHub's access, two pipelines; each stage, also as its pipeline has it
+    assert "plexus-scoring-repositories: 4 resources: 4 ECR::Repository" in listed
