@@ -107,9 +107,9 @@ class ScoringFunction:
     ) -> dict[str, Any]:
         """Work on the records of an event source mapping, up to the bound at once.
 
-        No record is begun after the deadline. What still runs half a margin before the end is cut, gets a quarter to
-        be given back, and an eighth is for setting when the open ones come back: the answer must not be late, or Lambda
-        fails the whole batch.
+        No record is begun after the deadline, a margin before the end. What still runs half a margin before the end
+        is cut and given back; until a quarter before it, the open messages are set to come back. The last quarter is
+        for the answer and the metrics: were it late, Lambda would fail the whole batch.
         """
         answers: dict[str, Ack | Retry] = {}
         lanes = iter(_lanes(messages))
@@ -132,12 +132,12 @@ class ScoringFunction:
             # The service gives each job back as it is cancelled; what it cannot, the lease's end does.
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=self._margin / 4)
+            await asyncio.wait(late, timeout=self._margin / 8)
         open_ = [m for m in messages if not isinstance(answers.get(m.message_id), Ack)]
         unanswered = sum(message.message_id not in answers for message in open_)
         if unanswered:
             log.warning("out of time or order: %d records go back to the queue", unanswered)
-        await self._hide(open_, answers, until=ends - self._margin / 8)
+        await self._hide(open_, answers, until=ends - self._margin / 4)
         return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m in open_]}
 
     async def _answer(self, message: SqsMessage, deadline: float) -> Ack | Retry:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ MAX_BYTES = 1_048_576
 """Largest message, and largest batch together (AWS, "Amazon SQS message quotas")."""
 MAX_VISIBILITY = 43_200
 """Twelve hours, SQS's limit of a visibility timeout."""
+_VISIBILITY_CALLS = 4  # at a time: threads of the pool stay free, and a deadline is noticed
 
 # SQS refuses attribute values with characters outside of XML 1.0's.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -187,28 +189,34 @@ async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str,
 
     A refusal is logged only: the message then comes back at the queue's own visibility timeout.
     """
-    chunks = [waits[start : start + MAX_BATCH] for start in range(0, len(waits), MAX_BATCH)]
+    chunks = iter([waits[start : start + MAX_BATCH] for start in range(0, len(waits), MAX_BATCH)])
+    refused: Counter[str] = Counter()
 
-    async def change(chunk: Sequence[tuple[str, float]]) -> None:
-        entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
-            {
-                "Id": str(index),
-                "ReceiptHandle": handle,
-                "VisibilityTimeout": min(MAX_VISIBILITY, max(0, round(seconds))),
-            }
-            for index, (handle, seconds) in enumerate(chunk)
-        ]
-        try:
-            answer = await aws.call(
-                aws.sqs.change_message_visibility_batch, QueueUrl=queue_url, Entries=entries
-            )
-        except (BotoCoreError, ClientError) as error:
-            log.warning("visibility not changed: %s", translate(error, f"queue {queue_url}"))
-            return
-        for entry in answer.get("Failed", []):
-            log.warning("visibility not changed: %s %s", entry["Code"], entry.get("Message", ""))
+    async def change_some() -> None:
+        for chunk in chunks:
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {
+                    "Id": str(index),
+                    "ReceiptHandle": handle,
+                    "VisibilityTimeout": min(MAX_VISIBILITY, max(0, round(seconds))),
+                }
+                for index, (handle, seconds) in enumerate(chunk)
+            ]
+            try:
+                answer = await aws.call(
+                    aws.sqs.change_message_visibility_batch, QueueUrl=queue_url, Entries=entries
+                )
+            except (BotoCoreError, ClientError) as error:
+                refused[str(translate(error, f"queue {queue_url}"))] += len(chunk)
+                continue
+            for entry in answer.get("Failed", []):
+                refused[f"{entry['Code']} {entry.get('Message', '')}"] += 1
 
-    await asyncio.gather(*(change(chunk) for chunk in chunks))
+    try:
+        await asyncio.gather(*(change_some() for _ in range(_VISIBILITY_CALLS)))
+    finally:
+        for reason, count in refused.items():
+            log.warning("visibility of %d messages not changed: %s", count, reason)
 
 
 async def redrive_target(aws: Aws, queue_url: str) -> str | None:
