@@ -19,7 +19,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         code: Stable machine-readable name, for example ``scorecard_error``.
-        message: One line for a person: what, where and what to do. Never item text.
+        message: One line for a person: what, where and what to do. Where a score's own code raised, or nobody foresaw
+            the error, it may quote the item: `loggable` is for logs.
         type: Name of the exception's class where the error was not foreseen.
         retryable: Whether another attempt may succeed.
         fault: Whether a message that ends this way belongs in the dead-letter queue.
@@ -177,6 +178,25 @@ def describe(error: BaseException) -> ErrorInfo:
         type=f"{type(error).__module__}.{type(error).__qualname__}",
         retryable=True,
     )
+
+
+_MAY_QUOTE = frozenset({"score_failed", "unexpected_error", "attempts_exhausted"})
+
+
+def loggable(info: ErrorInfo) -> str:
+    """Return what a log may say of an error: its message, unless that may quote the item that was scored."""
+    if info.code not in _MAY_QUOTE:
+        return info.message
+    kind = f" ({info.type})" if info.type else ""
+    return f"{info.code}{kind}: the job's last_error says why"
+
+
+def frames(error: BaseException) -> list[str]:
+    """Return where an exception came from, the raising line last, without its message."""
+    return [
+        f"{frame.filename}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:

@@ -21,6 +21,8 @@ from plexus_scoring.model.errors import (
     ScoringError,
     StoreUnavailable,
     describe,
+    frames,
+    loggable,
     shorten,
 )
 from plexus_scoring.model.job import Busy, Claimed, Finished, Lease, Missing, NotDue, ScoringJob
@@ -230,9 +232,10 @@ class ScoringService:
     ) -> Disposition:
         """Give the job back if another attempt may help, else end it."""
         info = describe(error)
-        foreseen = isinstance(error, ScoringError)
         # The log shows where an unforeseen error came from; the job keeps its class and message.
-        log.warning("attempt failed: %s", info.message, exc_info=None if foreseen else error)
+        stack = None if isinstance(error, ScoringError) else {"stack": frames(error)}
+        log.warning("attempt failed: %s", loggable(info), extra=stack)
+        log.debug("the error as it was raised", exc_info=error)
         # Our own store being away says nothing about the job, so it costs the job nothing.
         counted = not isinstance(error, StoreUnavailable)
         if not info.retryable or (counted and job.attempt >= self._policy.max_attempts):
@@ -260,7 +263,7 @@ class ScoringService:
             await self._jobs.fail(lease, info)
         except LeaseLost as lost:
             return self._drop(lost)
-        log.log(logging.ERROR if info.fault else logging.INFO, "failed: %s", info.message)
+        log.log(logging.ERROR if info.fault else logging.INFO, "failed: %s", loggable(info))
         await self._respond(response_of_error(request, info))
         self._count(names.OUTCOME_FAILED if info.fault else names.OUTCOME_SKIPPED)
         return DeadLetter(info) if info.fault else Ack()

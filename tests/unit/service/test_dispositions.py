@@ -26,6 +26,7 @@ from plexus_scoring.model.messages import ScoringRequest, parse_request
 from plexus_scoring.model.result import ScoreOutcome, result_id_of
 from plexus_scoring.service import Policy
 from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.logs import JsonFormatter
 from tests.support.service import Bench
 
 REQUEST = ScoringRequest(scoring_job_id="job-1", request_id="request-1")
@@ -70,6 +71,26 @@ async def test_a_second_delivery_gets_the_same_answer_without_scoring(bench):
     assert await bench.service.handle(REQUEST) == Ack()
     assert len(bench.engine.contexts) == 1
     assert bench.responder.sent[0] == bench.responder.sent[1]
+
+
+@pytest.mark.parametrize(
+    "error", [ScoreFailed("line 3: ValueError: CANARY"), KeyError("CANARY")], ids=["score", "bug"]
+)
+async def test_what_may_quote_the_item_is_kept_with_the_job_and_not_logged(bench, caplog, error):
+    caplog.set_level(logging.INFO)
+    bench.engine.script = [error] * 5
+    for _ in range(5):
+        await bench.service.handle(REQUEST)
+        bench.clock.time += 600
+    assert "CANARY" in (await job_of(bench)).last_error.message
+    formatter = JsonFormatter()
+    lines = [formatter.format(record) for record in caplog.records]
+    assert not [line for line in lines if "CANARY" in line]
+    assert any("failed" in line for line in lines)
+    if isinstance(error, KeyError):
+        stacks = [record.stack for record in caplog.records if hasattr(record, "stack")]
+        assert all("in _score" in "".join(stack) for stack in stacks)
+        assert stacks
 
 
 async def test_an_unknown_job_is_dead_lettered_and_its_caller_told(bench):
