@@ -296,7 +296,8 @@ def _store(
     jobs, catalog, checkpoints = _own_store(own, settings, aws, attachments, clock)
     if store != "plexus_api":
         return jobs, catalog, checkpoints, attachments
-    settings.require("api_url", "api_key", "account_key")
+    iam = settings.graphql_auth_mode == "iam"
+    settings.require("api_url", "account_key", *(() if iam else ("api_key",)))
     try:
         from plexus_scoring.stores import plexus_api  # noqa: PLC0415
     except ImportError as error:
@@ -305,7 +306,7 @@ def _store(
         ) from error
     stores = plexus_api.connect(
         settings.api_url or "",
-        settings.api_key or "",
+        plexus_api.IamSignature(settings.api_region) if iam else settings.api_key or "",
         account=settings.account_key,
         leases=jobs,
         catalog=catalog,

@@ -88,10 +88,15 @@ class Settings:
         "How long a job that Plexus's own worker began is left to it (store plexus_api).",
         900.0,
     )
-    graphql_auth_mode: Literal["api_key"] = _setting(
+    graphql_auth_mode: Literal["api_key", "iam"] = _setting(
         "PLEXUS_GRAPHQL_AUTH_MODE",
-        "How calls to Plexus's API are signed (store plexus_api).",
+        "How calls to Plexus's API say who makes them (store plexus_api): `api_key`, or `iam`: signed with the "
+        "process's AWS credentials.",
         "api_key",
+    )
+    api_region: str | None = _setting(
+        "PLEXUS_API_REGION",
+        "Region for signatures with PLEXUS_GRAPHQL_AUTH_MODE=iam. Default: as PLEXUS_API_URL says.",
     )
     jobs_table_name: str = _setting(
         "PLEXUS_JOBS_TABLE_NAME",

@@ -104,6 +104,7 @@ class GraphQLServer:
         now: Time for createdAt and updatedAt.
         any_account: Make the account of any key that is asked for.
         absent: Fields (model, field) that this release's schema lacks.
+        accepts: Whether headers and body show that the caller may call; default: they have the key.
         port: 0 takes a free one.
     """
 
@@ -115,8 +116,10 @@ class GraphQLServer:
         now: Callable[[], float] = time.time,
         any_account: bool = False,
         absent: frozenset[tuple[str, str]] = frozenset(),
+        accepts: Callable[[Mapping[str, str], bytes], bool] | None = None,
         port: int = 0,
     ) -> None:
+        self._accepts = accepts or (lambda headers, _: headers.get("x-api-key") == self.key)
         self.tables = Tables(now, any_account=any_account)
         self.operations: list[str] = []
         self.requests: list[Record] = []
@@ -237,7 +240,7 @@ class GraphQLServer:
             self.before[name](request)
         if self.faults:
             return self.faults.pop(0)
-        if headers.get("x-api-key") != self.key:
+        if not self._accepts(headers, body):
             return (
                 401,
                 _errors("You are not authorized to make this call.", "UnauthorizedException"),

@@ -10,7 +10,7 @@ from plexus_scoring.engines.portable.engine import PortableEngine
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.settings import Settings
 from plexus_scoring.stores.memory import MemoryJobStore
-from plexus_scoring.stores.plexus_api import PlexusApiJobStore
+from plexus_scoring.stores.plexus_api import IamSignature, PlexusApiJobStore
 from plexus_scoring.stores.plexus_api.handover import TracingAttachments
 
 API = {
@@ -61,4 +61,11 @@ def test_plexus_that_is_not_installed_is_said_at_the_start():
 
 def test_another_way_to_sign_calls_is_refused():
     with pytest.raises(ConfigurationError, match="PLEXUS_GRAPHQL_AUTH_MODE"):
-        Settings.from_environment({"PLEXUS_GRAPHQL_AUTH_MODE": "iam"})
+        Settings.from_environment({"PLEXUS_GRAPHQL_AUTH_MODE": "cognito"})
+
+
+async def test_signed_calls_need_no_key(tmp_path):
+    settings = {**API, "api_key": None, "graphql_auth_mode": "iam"}
+    built = bootstrap.build(Settings(**settings, attachments_dir=str(tmp_path)))
+    assert isinstance(built.jobs._client._signer, IamSignature)
+    await built.aclose()

@@ -14,9 +14,10 @@ from plexus_scoring.stores.plexus_api.handover import Handover, TracingAttachmen
 from plexus_scoring.stores.plexus_api.jobs import PlexusApiJobStore
 from plexus_scoring.stores.plexus_api.projection import Projection
 from plexus_scoring.stores.plexus_api.reader import Reader
+from plexus_scoring.stores.plexus_api.signing import ApiKey, IamSignature, Signer
 from plexus_scoring.stores.plexus_api.versions import Versions
 
-__all__ = ["PlexusApiCatalog", "PlexusApiJobStore", "PlexusApiStores", "connect"]
+__all__ = ["IamSignature", "PlexusApiCatalog", "PlexusApiJobStore", "PlexusApiStores", "connect"]
 
 TAKEOVER_SECONDS = 900.0
 
@@ -37,7 +38,7 @@ class PlexusApiStores:
 
 def connect(
     url: str,
-    key: str,
+    key: str | Signer,
     *,
     account: str | None,
     leases: JobStore,
@@ -51,7 +52,7 @@ def connect(
 
     Args:
         url: The GraphQL endpoint.
-        key: Its key.
+        key: Its key, or another way to say who calls.
         account: Key of the account whose jobs are worked on and whose scorecards are read; None: every account's.
         leases: The job store that holds leases, attempts and results.
         catalog: Where items and scorecards live that Plexus cannot hold.
@@ -61,7 +62,8 @@ def connect(
         clock: Time; None is the machine's.
     """
     clock = clock or SystemClock()
-    client = GraphQLClient(url, key, clock=clock)
+    signer = ApiKey(key) if isinstance(key, str) else key
+    client = GraphQLClient(url, signer, clock=clock)
     accounts = Accounts(client)
     handover = Handover()
     items = PlexusApiCatalog(

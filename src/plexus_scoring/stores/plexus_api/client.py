@@ -17,6 +17,7 @@ from plexus_scoring.ports import Clock
 from plexus_scoring.stores.codec import encode
 from plexus_scoring.stores.plexus_api.documents import OPTIONAL, OPTIONAL_INPUT, Operation
 from plexus_scoring.stores.plexus_api.errors import ApiError, Misconfigured, parse_errors
+from plexus_scoring.stores.plexus_api.signing import Signer
 
 log = logging.getLogger(__name__)
 
@@ -52,20 +53,26 @@ class GraphQLClient:
 
     Args:
         url: The API's endpoint.
-        key: The API's key (header ``x-api-key``).
+        signer: Says who calls.
         clock: Time, for the waits between tries.
         timeout: Seconds for one request.
         connections: Connections kept at most.
     """
 
     def __init__(
-        self, url: str, key: str, *, clock: Clock, timeout: float = 30.0, connections: int = 32
+        self,
+        url: str,
+        signer: Signer,
+        *,
+        clock: Clock,
+        timeout: float = 30.0,
+        connections: int = 32,
     ) -> None:
         self._url = url
+        self._signer = signer
         self._clock = clock
         self._absent: frozenset[tuple[str, str]] = frozenset()
         self._http = httpx2.AsyncClient(
-            headers={"x-api-key": key, "content-type": "application/json"},
             timeout=httpx2.Timeout(timeout, connect=5.0),
             verify=_tls(),
             limits=httpx2.Limits(
@@ -107,8 +114,9 @@ class GraphQLClient:
         wait = 0.0
         for left in reversed(range(_TRIES)):
             trouble: str
+            headers = await self._signer.headers(self._url, content)
             try:
-                response = await self._http.post(self._url, content=content)
+                response = await self._http.post(self._url, content=content, headers=headers)
             except httpx2.TimeoutException as error:
                 raise self._unavailable(
                     operation, f"no answer in time ({type(error).__name__})"
@@ -144,7 +152,8 @@ class GraphQLClient:
         if status in _REFUSED or any(error.unauthorized and not error.path for error in errors):
             reason = f": {errors[0]}" if errors else ""
             raise Misconfigured(
-                f"Plexus's API refuses the key (HTTP {status}){reason}; check PLEXUS_API_KEY and PLEXUS_API_URL"
+                f"Plexus's API refuses the key or signature (HTTP {status}){reason}; check PLEXUS_API_KEY (or, with "
+                "PLEXUS_GRAPHQL_AUTH_MODE=iam, the role) and PLEXUS_API_URL"
             )
         if not isinstance(answer, dict) or not (errors or isinstance(answer.get("data"), dict)):
             shown = shorten(body[:200].decode("utf-8", "replace"), 120)
