@@ -1,7 +1,9 @@
 """What takes long, once for all tests: the synthesised app and the built images."""
 
 import dataclasses
+import fcntl
 import json
+import os
 
 import pytest
 
@@ -11,8 +13,18 @@ from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesi
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory):
+    """Both stages and both pipelines, synthesised once for all processes of a test run."""
     require_cdk()
-    return synthesise(tmp_path_factory.mktemp("cdk.out"))
+    mine = tmp_path_factory.getbasetemp()
+    run = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    done = run / "cdk.out"
+    with (run / "cdk.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            unfinished = run / "cdk.unfinished"
+            synthesise(unfinished)
+            unfinished.rename(done)
+    return Assembly(done)
 
 
 @pytest.fixture(scope="session")
