@@ -28,8 +28,12 @@ log = logging.getLogger(__name__)
 CONFIRM_SECONDS = 15.0
 """How long to wait for the broker's confirm, reconnecting included."""
 CONNECT_SECONDS = 10.0
-CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
-"""What aio-pika raises when the broker cannot be reached now; closed connections are RuntimeErrors there."""
+CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
+"""What aio-pika raises when the broker cannot be reached now.
+
+Closed connections are RuntimeErrors there. A line that ends in the middle of the greeting, as a balancer without a broker
+behind it does, is the end of an iteration.
+"""
 
 REFUSALS = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 """Wrong user, password or virtual host: trying again cannot help."""

@@ -1,0 +1,48 @@
+"""What stands where a broker should: nothing of it may end the worker."""
+
+import asyncio
+import struct
+
+import pytest
+
+from plexus_scoring.model.errors import StoreUnavailable
+from plexus_scoring.transports import rabbitmq_connection
+from plexus_scoring.transports.rabbitmq_connection import RabbitConnection
+
+GREETINGS = {
+    "closes at once": b"",
+    "closes within a frame's head": b"\x01\x00",
+    "closes within a frame": struct.pack(">BHI", 1, 0, 400) + b"\x00\x0a\x00\x0a\x00\x09",
+    "speaks something else": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    "speaks another version": b"AMQP\x00\x01\x00\x00",
+}
+
+
+async def open_against(answer, *, stay=False):
+    async def serve(reader, writer):
+        await reader.read(8)
+        writer.write(answer)
+        if stay:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = RabbitConnection(f"amqp://guest:guest@127.0.0.1:{port}/")
+    try:
+        await connection.open()
+    finally:
+        await connection.aclose()
+        server.close()
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+async def test_a_line_that_ends_in_the_greeting_is_an_outage(greeting):
+    with pytest.raises(StoreUnavailable, match="RabbitMQ cannot be reached"):
+        await open_against(GREETINGS[greeting])
+
+
+async def test_a_line_that_stays_silent_is_an_outage(monkeypatch):
+    monkeypatch.setattr(rabbitmq_connection, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(StoreUnavailable, match="RabbitMQ cannot be reached"):
+        await open_against(b"", stay=True)
