@@ -87,10 +87,19 @@ async def test_a_second_node_starts_with_its_own_retries():
     assert [len(request.messages) for request in model.requests] == [2, 4, 2, 4]
 
 
-async def test_code_may_return_a_boolean():
-    code = "def score(p, i):\n    return Score.Result(parameters=p, value=True, metadata={})\n"
+@pytest.mark.parametrize(
+    ("returned", "value", "explanation"),
+    [
+        ("value=True, metadata={}", "True", ""),
+        ("value=5, metadata={'explanation': 7}", "5", "7"),
+        ("value='x', metadata=None", "x", ""),
+    ],
+)
+async def test_code_may_return_what_is_no_text(returned, value, explanation):
+    code = f"def score(p, i):\n    return Score.Result(parameters=p, {returned})\n"
     node = {"name": "n", "class": "LogicalClassifier", "code": code}
-    assert (await score(scorecard_of(graph("Q", node)))).value == "True"
+    outcome = await score(scorecard_of(graph("Q", node)))
+    assert (outcome.value, outcome.explanation or "") == (value, explanation)
 
 
 async def test_fields_that_a_logical_node_sets_reach_the_next_prompt():
@@ -581,6 +590,15 @@ async def test_a_graph_may_have_more_steps_than_plexus_runs():
     outcome = await score(scorecard_of(graph("Long", *nodes)))
     assert outcome.value == "Yes"
     assert outcome.cost.llm_calls == 40
+
+
+async def test_a_multi_class_classifier_repeats_an_answer_with_braces_as_it_was():
+    node = classifier("m", classes=["red", "blue"], maximum_retry_count=2)
+    node["class"] = "MultiClassClassifier"
+    model = ScriptedModel(['{"color": "{{green}}"}', "blue"])
+    outcome = await score(scorecard_of(graph("M", node)), model=model)
+    assert outcome.value == "blue"
+    assert '{"color": "{{green}}"}' in [message.content for message in model.requests[1].messages]
 
 
 async def test_a_multi_class_classifier_asks_for_itself():
