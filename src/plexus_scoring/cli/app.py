@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from plexus_scoring.cli.command import Commands
+
 MODULES = {
     "demo": ("demo",),
     "score": ("score",),
@@ -52,6 +54,7 @@ def build(modules: Sequence[str] = tuple(MODULES)) -> typer.Typer:
     """Return the command line with the commands of these modules."""
     made = typer.Typer(
         name="plexus-scoring",
+        cls=Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from plexus_scoring.cli.command import Command, stop
 from plexus_scoring.cli.exits import Exit
+from plexus_scoring.cli.inputs import read_event
 from plexus_scoring.cli.output import Format, FormatOption, print_json
-from plexus_scoring.model.errors import InvalidRequest
 
 FunctionOption = Annotated[
     str, typer.Option(metavar="NAME", help="Folder below lambda_functions, e.g. score_processing.")
@@ -72,7 +71,7 @@ def invoke(
     """
     from plexus_scoring.local import lambda_cli  # noqa: PLC0415  see `serve`
 
-    result = lambda_cli.invoke(function, _event(event), timeout=timeout)
+    result = lambda_cli.invoke(function, read_event(event), timeout=timeout)
     log = result.log_tail.decode("utf-8", "replace")
     try:
         payload = json.loads(result.payload) if result.payload else None
@@ -94,12 +93,3 @@ def invoke(
         sys.stderr.flush()
         typer.echo(result.payload.decode("utf-8", "replace"))
     stop(Exit.FAILED if result.function_error else Exit.OK)
-
-
-def _event(source: str) -> bytes:
-    if source == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"{source}: the event cannot be read: {error.strerror}") from error

@@ -14,7 +14,14 @@ from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 
 STDIN = "-"
+_MAX_BYTES = 50_000_000  # of files that have a smaller limit of their own once they are read
 _ITEM_KEYS = {"id", "text", "metadata", "external_id"}
+
+
+def read_stdin_once(*files: str) -> None:
+    """Raise InvalidRequest if stdin is to be more than one of these files."""
+    if files.count(STDIN) > 1:
+        raise InvalidRequest("stdin (-) is named twice, but can be read once")
 
 
 def read_scorecard(file: str) -> Scorecard:
@@ -42,11 +49,9 @@ def read_item(file: str, *, max_bytes: int, metadata: dict[str, Any] | None = No
     Raises:
         InvalidRequest: no such file, too large, not UTF-8, not such an object; with ``file:line:column`` for JSON.
     """
-    body = _read(file, "item")
+    body = _read(file, "item", at_most=max_bytes)
     if len(body) > max_bytes:
-        raise InvalidRequest(
-            f"{file}: the item has {len(body)} bytes, more than PLEXUS_MAX_ITEM_BYTES={max_bytes}"
-        )
+        raise InvalidRequest(f"{file}: the item has more than PLEXUS_MAX_ITEM_BYTES={max_bytes}")
     text = _decode(file, body)
     if file != STDIN and file.lower().endswith(".json"):
         item = _json_item(file, text)
@@ -84,6 +89,13 @@ def read_metadata(given: str | None) -> dict[str, Any]:
     return value
 
 
+def read_event(file: str) -> bytes:
+    """Return the JSON text of a function's event. Raises InvalidRequest (no such file, not JSON)."""
+    body = _read(file, "event")
+    _json("stdin" if file == STDIN else file, _decode(file, body))
+    return body
+
+
 def _json_item(file: str, text: str) -> Item:
     value = _json(file, text)
     if not isinstance(value, dict):
@@ -118,11 +130,13 @@ def _name(file: str, value: dict[str, Any], key: str) -> str | None:
     return str(found)
 
 
-def _read(file: str, what: str) -> bytes:
+def _read(file: str, what: str, *, at_most: int = _MAX_BYTES) -> bytes:
+    """Return the file's bytes; of a larger one, one more than `at_most`: a device or pipe may never end."""
     if file == STDIN:
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(at_most + 1)
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as stream:
+            return stream.read(at_most + 1)
     except FileNotFoundError:
         raise InvalidRequest(f"{file}: there is no such {what} file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -9,7 +9,7 @@ import typer
 
 from plexus_scoring.cli.command import Command, load_settings, run
 from plexus_scoring.cli.exits import Exit, exit_of
-from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard
+from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard, read_stdin_once
 from plexus_scoring.cli.output import (
     Format,
     FormatOption,
@@ -71,6 +71,7 @@ def score(
     except ConfigurationError as error:
         _unscored(error.info(), Exit.PROBLEM, output_format)
     try:
+        read_stdin_once(scorecard, item)
         card = read_scorecard(scorecard)
         context = ScoreContext(
             item=read_item(

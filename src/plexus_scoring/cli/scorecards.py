@@ -12,6 +12,7 @@ from plexus_scoring.cli.command import Command, load_settings, run, stop
 from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.inputs import read_scorecard, read_text
 from plexus_scoring.cli.output import Format, FormatOption, print_json, print_table
+from plexus_scoring.model.errors import InvalidRequest, ScorecardError
 
 if TYPE_CHECKING:
     from plexus_scoring.model.scorecard import Scorecard
@@ -37,7 +38,23 @@ def lint(
     """Report what is wrong or odd in scorecards: place, rule and fix. Exits with 2 if there is an error."""
     from plexus_scoring.engines.portable import lint as portable  # noqa: PLC0415  the engine
 
-    findings = [finding for file in files for finding in portable.lint(read_text(file), file=file)]
+    findings: list[portable.Finding] = []
+    for file in files:
+        try:
+            findings += portable.lint(read_text(file), file=file)
+        except (InvalidRequest, ScorecardError) as error:
+            # The other files are checked all the same.
+            findings.append(
+                portable.Finding(
+                    file=file,
+                    line=getattr(error, "line", None) or 1,
+                    column=getattr(error, "column", None) or 1,
+                    rule=portable.Rule.YAML,
+                    severity=portable.Severity.ERROR,
+                    message=getattr(error, "bare_message", error.message),
+                    fix="name a readable YAML file",
+                )
+            )
     errors = sum(finding.severity is portable.Severity.ERROR for finding in findings)
     if output_format is Format.JSON:
         print_json({"ok": not errors, "files": len(files), "findings": findings})
@@ -63,7 +80,10 @@ def schema(
         print_json(scorecard_schema())
     else:
         text = json.dumps(scorecard_schema(), indent=2, ensure_ascii=False)
-        file.write_text(f"{text}\n", encoding="utf-8")
+        try:
+            file.write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
 
 
 def push(files: FilesArgument, output_format: FormatOption = Format.TEXT) -> None:

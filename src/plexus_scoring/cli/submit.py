@@ -12,7 +12,7 @@ import typer
 
 from plexus_scoring.cli.command import Command, load_settings, run, stop
 from plexus_scoring.cli.exits import Exit
-from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard
+from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard, read_stdin_once
 from plexus_scoring.cli.output import (
     Format,
     FormatOption,
@@ -73,12 +73,13 @@ def submit(
     transport: TransportOption = None,
     wait: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Wait for the results, at most so long."),
+        typer.Option(metavar="SECONDS", min=0, help="Wait for the results, at most so long."),
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Submit scoring jobs; with --wait, exits with 4 if one failed or did not end in time."""
     settings = load_settings()
+    read_stdin_once(*(item or ()))
     items = [
         read_item(file, max_bytes=settings.max_item_bytes, metadata=read_metadata(metadata))
         for file in item or ()
@@ -88,7 +89,9 @@ def submit(
         raise InvalidRequest("nothing to submit: give --item FILE or --item-id ID")
     if job_id is not None and count > 1:
         raise InvalidRequest("--id names one job, but there are several items")
-    ids = [job_id] if job_id else [str(uuid.uuid4()) for _ in range(count)]
+    if job_id is not None and not job_id.strip():
+        raise InvalidRequest("--id is empty: give the job's id, or leave it out for a new one")
+    ids = [job_id] if job_id is not None else [str(uuid.uuid4()) for _ in range(count)]
     subjects: list[Item | str] = [*items, *(item_id or ())]
 
     async def work() -> tuple[list[ScoringJob], bool, list[ScoreResult | None]]:
@@ -117,6 +120,10 @@ def submit(
             return jobs, queued, results
 
     jobs, queued, results = run(work())
+    asked = subjects[0].id if isinstance(subjects[0], Item) else subjects[0]
+    if job_id is not None and (jobs[0].score, jobs[0].item_id) != (score, asked):
+        text = f"job {job_id} stays as it was: score {jobs[0].score!r}, item {jobs[0].item_id!r}"
+        print_error(ErrorInfo(code="job_exists", message=text))
     _show(jobs, results, queued=queued, output_format=output_format)
     if wait is not None and any(job.status is not JobStatus.COMPLETED for job in jobs):
         stop(Exit.FAILED)

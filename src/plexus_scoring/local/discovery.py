@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.model.errors import ConfigurationError, NotFound
 
 PACKAGE = "lambda_functions"
 HANDLER = "handler.handler"
@@ -18,15 +18,16 @@ def find_function(name: str, root: Path | None = None) -> tuple[Path, str]:
         root: Directory with the ``lambda_functions`` folder; by default the one shipped.
 
     Raises:
-        ConfigurationError: no such folder, or no ``handler.py`` in it.
+        NotFound: no such folder, or no ``handler.py`` in it.
+        ConfigurationError: there are no functions here at all.
     """
     root = root or _shipped_root()
     folder = root / PACKAGE / name.replace("-", "_")
     if folder.parent != root / PACKAGE or not folder.is_dir():
         known = ", ".join(available(root)) or "none"
-        raise ConfigurationError(f"no function {name!r} in {root / PACKAGE} (there are: {known})")
+        raise NotFound(f"no function {name!r} in {root / PACKAGE} (there are: {known})")
     if not (folder / "handler.py").is_file():
-        raise ConfigurationError(f"function {name!r} has no handler.py in {folder}")
+        raise NotFound(f"function {name!r} has no handler.py in {folder}")
     return root, f"{PACKAGE}.{folder.name}.{HANDLER}"
 
 

@@ -14,6 +14,7 @@ from plexus_scoring.cli.exits import Exit, exit_of
 from plexus_scoring.cli.probes import model_endpoint
 from plexus_scoring.cli.variables import sections
 from plexus_scoring.model import errors
+from tests.unit.cli.conftest import GREETING
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -321,3 +322,103 @@ def test_a_command_is_built_from_its_own_module(module):
 def test_whatever_names_no_command_first_sees_all(arguments):
     commands = tuple(typer.main.get_command(app_for(arguments)).commands)
     assert set(commands) == {name for names in MODULES.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("--bogus",),
+        ("score",),
+        ("score", "--scorecard"),
+        ("jobs", "bogus"),
+        ("jobs", "list", "--status", "BOGUS"),
+        ("submit", "--scorecard", "a", "--score", "b", "--wait", "-1"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_one_document(run, arguments):
+    told = run(*arguments)
+    assert (told.code, told.out) == (2, "")
+    [line] = told.err.splitlines()
+    assert re.match(r"plexus-scoring.*: .+; see `plexus-scoring.* --help`$", line)
+    first, *more = arguments
+    as_json = (
+        run(first, "--format", "json", *more)
+        if first == "score"
+        else run(*arguments, "--format=json")
+    )
+    assert as_json.code == 2
+    assert as_json.json["error"]["code"] == "invalid_request"
+    assert as_json.err.count("\n") == 1
+
+
+def test_a_group_alone_prints_its_help(run):
+    assert "redrive" in run("jobs").out
+
+
+def test_an_error_that_nobody_foresaw_is_a_line_and_no_stack(run, monkeypatch, scorecard):
+    def broken(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("plexus_scoring.cli.scorecards.read_scorecard", broken)
+    told = run("scorecards", "push", scorecard, "--format", "json")
+    assert (told.code, told.json["error"]["code"]) == (4, "unexpected_error")
+    assert told.err.splitlines() == [told.json["error"]["message"]]
+    assert "No space left on device" in told.err
+
+
+def test_lint_goes_on_after_a_file_that_cannot_be_read(run, scorecard, tmp_path):
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"name: caf\xe9")
+    told = run("scorecards", "lint", tmp_path / "absent.yaml", latin, scorecard, "--format", "json")
+    assert told.code == 2
+    places = [(Path(found["file"]).name, found["column"]) for found in told.json["findings"]]
+    assert places[:2] == [("absent.yaml", 1), ("latin.yaml", 10)]
+
+
+def test_a_schema_that_cannot_be_written_is_bad_input(run, tmp_path):
+    told = run("scorecards", "schema", tmp_path / "absent" / "file")
+    assert told.code == 2
+    assert "cannot be written" in told.err
+
+
+def test_stdin_is_read_once_and_no_further_than_its_limit(run, scorecard, monkeypatch):
+    twice = run("score", "--scorecard", "-", "--item", "-", "--score", "Greeting", stdin=GREETING)
+    assert (twice.code, "twice" in twice.err) == (2, True)
+    monkeypatch.setenv("PLEXUS_MAX_ITEM_BYTES", "1000")
+    for item, text in (("/dev/zero", None), ("-", "x" * 2_000)):
+        told = run(
+            "score", "--scorecard", scorecard, "--item", item, "--score", "Greeting", stdin=text
+        )
+        assert (told.code, "PLEXUS_MAX_ITEM_BYTES=1000" in told.err) == (2, True)
+
+
+def test_an_event_that_is_no_json_names_the_place(run, tmp_path):
+    event = tmp_path / "event.json"
+    event.write_text("{\n bad", encoding="utf-8")
+    told = run("lambda", "invoke", "--function", "score_processing", "--event", event)
+    assert (told.code, "event.json:2:2: not JSON" in told.err) == (2, True)
+    event.write_text("{}", encoding="utf-8")
+    assert run("lambda", "invoke", "--function", "absent", "--event", event).code == 2
+
+
+def test_the_same_id_with_another_item_is_told(run, scorecard, item, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLEXUS_DATABASE_URL", f"sqlite:///{tmp_path}/jobs.db")
+    assert run("db", "upgrade").code == 0
+    command = (
+        "submit",
+        "--scorecard",
+        scorecard,
+        "--score",
+        "Greeting",
+        "--format",
+        "json",
+        "--id",
+    )
+    assert run(*command, "j", "--item", item).code == 0
+    assert "stays as it was" not in run(*command, "j", "--item", item).err
+    other = tmp_path / "other.txt"
+    other.write_text("Hi.", encoding="utf-8")
+    told = run(*command, "j", "--item", other)
+    assert (told.code, "job j stays as it was" in told.err) == (0, True)
+    assert run(*command, "", "--item", other).code == 2

@@ -3,7 +3,7 @@ import pytest
 from plexus_scoring.local import embedded_aws
 from plexus_scoring.local.discovery import available, find_function
 from plexus_scoring.local.embedded_aws import PYTHON_VARIABLE, find_python
-from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.model.errors import ConfigurationError, NotFound
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_functions_are_folders_with_a_handler(code):
 
 @pytest.mark.parametrize("name", ["three", "empty", "", ".", "..", "../one", "one/../one"])
 def test_anything_else_is_refused(code, name):
-    with pytest.raises(ConfigurationError, match="function"):
+    with pytest.raises(NotFound, match="function"):
         find_function(name, code)
 
 
