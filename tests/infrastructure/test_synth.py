@@ -46,7 +46,9 @@ def test_each_exception_says_why():
 
 
 def test_the_cloudformation_linter_finds_nothing(assembly):
-    templates = [str(path) for path in sorted(assembly.folder.rglob("*.template.json"))]
+    # A stage's template is there twice, the same to the byte: also as its pipeline deploys it.
+    unlike = {path.read_bytes(): str(path) for path in assembly.folder.rglob("*.template.json")}
+    templates = sorted(unlike.values())
     linter = str(Path(sys.executable).with_name("cfn-lint"))
     done = subprocess.run(
         # W3005, E3703: style of what the CDK writes (a dependency named twice, Join where Sub would do).
