@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -28,7 +30,7 @@ from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.result import result_id_of
 from plexus_scoring.model.scorecard import Scorecard, content_version
-from plexus_scoring.stores.sql import connect, upgrade
+from plexus_scoring.stores.sql import connect, schema, upgrade
 from tests.support import brokers
 from tests.support.proxy import Proxy
 from tests.support.services import postgresql
@@ -81,18 +83,41 @@ def new_database() -> str:
     return server.rsplit("/", 1)[0] + f"/{name}"
 
 
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A worker, its log and the port of its health server."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def is_up(self) -> bool:
+        """Whether its health server answers: from then on it obeys signals."""
+        assert self.process.poll() is None, f"the worker ended:\n{self.output()[-1500:]}"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+
 class Chaos:
     """One run: jobs, workers, and the way to them."""
+
+    lease_seconds = 2
 
     def __init__(self, kind: str, rig: Any, database: str, folder: Path) -> None:
         self.kind = kind
         self.rig: Rig = rig
         self.database = database
         self.folder = folder
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[WorkerProcess] = []
+        self._counting = psycopg.connect(database, autocommit=True)
         self.ids: list[str] = []
         self.stores = connect(database)
         self.worker_database = database
+        self.broker_port = 0
         self.broker_line: Proxy | None = None
         self.database_line: Proxy | None = None
         self._started = 0
@@ -106,17 +131,16 @@ class Chaos:
             "PLEXUS_ATTACHMENTS_DIR": str(self.folder / "attachments"),
             "SCORECARD_CACHE_DIR": str(self.folder / "scorecards"),
             "PLEXUS_HEALTH_HOST": "127.0.0.1",
-            "PLEXUS_HEALTH_PORT": "0",
-            "PLEXUS_LEASE_SECONDS": "3",
+            "PLEXUS_LEASE_SECONDS": str(self.lease_seconds),
             "PLEXUS_MAX_ATTEMPTS": "100",
             "PLEXUS_MAX_DELIVERIES": "100",
             "PLEXUS_RETRY_BASE_SECONDS": "0.2",
             "PLEXUS_RETRY_MAX_SECONDS": "2",
             "PLEXUS_BREAKER_SECONDS": "0.5",
             "PLEXUS_DRAIN_SECONDS": "5",
-            "PLEXUS_WORKER_CONCURRENCY": "20",
+            "PLEXUS_WORKER_CONCURRENCY": "10",
             "LOG_LEVEL": "WARNING",
-            "CHAOS_ENGINE_SECONDS": "0.02",
+            "CHAOS_ENGINE_SECONDS": "0.15",
             "PYTHONPATH": str(ROOT),
         }
         if self.kind == "rabbitmq":
@@ -137,45 +161,58 @@ class Chaos:
             own |= rig.server.environment() | {
                 "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL": rig.url,
                 "PLEXUS_RESPONSE_WORKER_QUEUE_URL": rig.response_url,
-                "PLEXUS_SQS_VISIBILITY_SECONDS": "3",
+                "PLEXUS_SQS_VISIBILITY_SECONDS": "2",
             }
+        if self.broker_line is not None:
+            # The broker's address is in one or several of them; the other way to it is the test's own.
+            there, proxy = f":{self.broker_port}", f":{self.broker_line.port}"
+            own = {name: value.replace(there, proxy) for name, value in own.items()}
         return os.environ | own | extra
 
-    def start_worker(self, **extra: str) -> subprocess.Popen[bytes]:
-        self._started += 1
-        with (self.folder / f"worker-{self._started}.log").open("wb") as output:
-            worker = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.support.chaos_worker",
-                    "worker",
-                    "--transport",
-                    self.kind,
-                ],
+    def _spawn(self, log: Path, **extra: str) -> subprocess.Popen[bytes]:
+        program = [sys.executable, "-m", "tests.support.chaos_worker"]
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*program, "worker", "--transport", self.kind],
                 env=self.environment(**extra),
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,
             )
+
+    async def start_worker(self, **extra: str) -> WorkerProcess:
+        """Start a worker and wait until it is up."""
+        self._started += 1
+        port, log = brokers.free_port(), self.folder / f"worker-{self._started}.log"
+        process = self._spawn(log, PLEXUS_HEALTH_PORT=str(port), **extra)
+        worker = WorkerProcess(process, log, port)
         self.workers.append(worker)
+        await self.until(worker.is_up)
         return worker
 
-    def kill(self, worker: subprocess.Popen[bytes]) -> None:
-        worker.kill()
-        worker.wait()
-        self.workers.remove(worker)
-
-    async def terminate(self, worker: subprocess.Popen[bytes]) -> int:
-        worker.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(worker.wait, 60)
+    async def terminate(self, worker: WorkerProcess) -> int:
+        """Send SIGTERM and return the exit code."""
+        worker.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(worker.process.wait, 60)
         self.workers.remove(worker)
         return code
 
-    def kill_any(self) -> None:
+    async def kill_any(self) -> None:
         """kill -9 one worker and start another."""
-        self.kill(random.choice(self.workers))
-        self.start_worker()
+        worker = random.choice(self.workers)
+        worker.process.kill()
+        worker.process.wait()
+        self.workers.remove(worker)
+        await self.start_worker()
+
+    def restart_broker(self) -> None:
+        {"rabbitmq": brokers.rabbitmq, "redis": brokers.redis}[self.kind]().restart()
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait until `condition` holds."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.05)
 
     async def submit(self, count: int, *, times: int = 1, malformed: int = 0) -> None:
         new = [f"{self.kind}-{len(self.ids) + n}" for n in range(count)]
@@ -200,37 +237,46 @@ class Chaos:
         bodies += [(f"bad-{n}", kinds[n % len(kinds)]) for n in range(malformed)]
         random.shuffle(bodies)
         for start in range(0, len(bodies), 200):
-            await asyncio.gather(
-                *(
-                    self.rig.admin.send(body, request_id=f"request-{i}")
-                    for i, body in bodies[start : start + 200]
-                )
-            )
+            await asyncio.gather(*(self._send(i, body) for i, body in bodies[start : start + 200]))
+
+    async def _send(self, job_id: str, body: str) -> None:
+        while True:
+            try:
+                return await self.rig.admin.send(body, request_id=f"request-{job_id}")
+            except StoreUnavailable:  # the broker is just coming back; twice is once
+                await asyncio.sleep(0.2)
+
+    async def _count(self, *statuses: JobStatus) -> int:
+        rows = await asyncio.to_thread(
+            self._counting.execute,
+            f"SELECT count(*) FROM {schema.jobs.name} WHERE status = ANY(%s)",
+            ([status.value for status in statuses],),
+        )
+        row = rows.fetchone()
+        return row[0] if row else 0
 
     async def completed(self) -> int:
-        page = await self.stores.jobs.list_jobs(JobStatus.COMPLETED, limit=100_000)
-        return len(page.jobs)
+        return await self._count(JobStatus.COMPLETED)
 
-    async def until_completed(self, count: int, seconds: float = 30) -> None:
+    async def until_completed(self, count: int, seconds: float = 60) -> None:
         """Wait until the run is well under way."""
         async with asyncio.timeout(seconds):
             while await self.completed() < count:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
 
     async def until_settled(self, seconds: float) -> None:
         """Wait until nothing is left to be done."""
         async with asyncio.timeout(seconds):
             while True:
-                open_jobs = 0
-                for status in (JobStatus.PENDING, JobStatus.IN_PROGRESS):
-                    open_jobs += len((await self.stores.jobs.list_jobs(status, limit=1)).jobs)
+                await asyncio.sleep(0.2)
+                if await self._count(JobStatus.PENDING, JobStatus.IN_PROGRESS):
+                    continue
                 try:
                     stats = await self.rig.admin.stats()
                 except StoreUnavailable:  # the broker is just coming back
                     continue
-                if not (open_jobs or stats.waiting or stats.delayed or stats.in_flight):
+                if not (stats.waiting or stats.delayed or stats.in_flight):
                     return
-                await asyncio.sleep(0.25)
 
     async def account(self) -> Account:
         account = Account(jobs=len(self.ids))
@@ -238,7 +284,9 @@ class Chaos:
             message.body async for message in self.rig.admin.dead_letters(100_000) if message.reason
         }
         account.dead = len(dead)
-        dead_ids = {json.loads(body)["scoring_job_id"] for body in dead if '"request_id"' in body}
+        dead_ids = {
+            json.loads(body)["scoring_job_id"] for body in dead if '"scoring_job_id": "' in body
+        }
         answers: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
         for response in await self.rig.responses():
             answers[response["scoring_job_id"]].append(response)
@@ -265,16 +313,15 @@ class Chaos:
 
     async def aclose(self) -> None:
         for worker in self.workers:
-            worker.kill()
-            worker.wait()
+            worker.process.kill()
+            worker.process.wait()
+        self._counting.close()
         await self.stores.aclose()
 
 
 @contextlib.asynccontextmanager
-async def chaos(
-    kind: str, *, broker_proxy: bool = False, database_proxy: bool = False
-) -> AsyncIterator[Chaos]:
-    """Give a run on the process's broker and a database of its own, each behind a proxy if asked."""
+async def chaos(kind: str) -> AsyncIterator[Chaos]:
+    """Give a run on the process's broker and a database of its own; the workers reach both through proxies."""
     with contextlib.ExitStack() as stack:
         url = new_database()
         await asyncio.to_thread(upgrade, url)
@@ -285,14 +332,11 @@ async def chaos(
         await run.stores.catalog.put_scorecard(
             Scorecard(id="chaos", name="chaos", source=SOURCE, version=version)
         )
-        if broker_proxy:
-            server = {"rabbitmq": brokers.rabbitmq, "redis": brokers.redis}[kind]()
-            run.broker_line = stack.enter_context(Proxy(server.port))
-            rig.url = rig.url.replace(f":{server.port}", f":{run.broker_line.port}")
-        if database_proxy:
-            port = int(url.rsplit(":", 1)[1].split("/")[0])
-            run.database_line = stack.enter_context(Proxy(port))
-            run.worker_database = url.replace(f":{port}/", f":{run.database_line.port}/")
+        run.broker_port = urlsplit(rig.server.endpoint_url if kind == "sqs" else rig.url).port or 0
+        run.broker_line = stack.enter_context(Proxy(run.broker_port))
+        port = urlsplit(url).port or 0
+        run.database_line = stack.enter_context(Proxy(port))
+        run.worker_database = url.replace(f":{port}/", f":{run.database_line.port}/")
         try:
             yield run
         except BaseException:
@@ -301,14 +345,6 @@ async def chaos(
         finally:
             await run.aclose()
             await rig.aclose()
-
-
-async def every(seconds: float, act: Callable[[], Any], *, times: int) -> None:
-    for _ in range(times):
-        await asyncio.sleep(seconds)
-        answer = act()
-        if asyncio.iscoroutine(answer):
-            await answer
 
 
 async def finish(run: Chaos, began: float, seconds: float) -> Account:

@@ -51,6 +51,16 @@ class Proxy:
         """Let connections through again. Frozen ones are closed: a real line would have lost them."""
         self._call(self._heal())
 
+    async def cut_for(self, seconds: float) -> None:
+        self.cut()
+        await asyncio.sleep(seconds)
+        self.heal()
+
+    async def freeze_for(self, seconds: float) -> None:
+        self.freeze()
+        await asyncio.sleep(seconds)
+        self.heal()
+
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 

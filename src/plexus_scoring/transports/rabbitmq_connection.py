@@ -31,8 +31,8 @@ CONNECT_SECONDS = 10.0
 CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
 """What aio-pika raises when the broker cannot be reached now.
 
-Closed connections are RuntimeErrors there. A line that ends in the middle of the greeting, as a balancer without a broker
-behind it does, is the end of an iteration.
+Closed connections are RuntimeErrors there. A line that ends in the middle of the greeting, as one to a broker that is
+shutting down does, is the end of an iteration.
 """
 
 REFUSALS = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)

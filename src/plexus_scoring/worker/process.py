@@ -75,6 +75,7 @@ class Worker:
         )
         self._slots = Slots(transport.concurrency)
         self._consumer: Consumer | None = None
+        self._stop_asked = False
 
     async def run(self) -> None:
         """Start, work until stopped, drain, close."""
@@ -84,18 +85,18 @@ class Worker:
             self.health, self._render, host=settings.health_host, port=settings.health_port
         )
         try:
-            async with open_application(
-                settings,
-                responder=transport.responder,
-                metrics=self.metrics,
-                observe=self._observe,
-            ) as application:
-                self._warn()
-                await self._check_store(application)
-                self._consumer = self._make_consumer(application)
-                gc.collect()
-                gc.freeze()  # what stands now stays: the collector need not go through it again and again
-                await self._work(application, self._consumer)
+            with self._signals():
+                async with open_application(
+                    settings,
+                    responder=transport.responder,
+                    metrics=self.metrics,
+                    observe=self._observe,
+                ) as application:
+                    self._warn()
+                    await self._check_store(application)
+                    gc.collect()
+                    gc.freeze()  # what stands now stays: the collector need not go through it again and again
+                    await self._work(application)
         finally:
             await transport.admin.aclose()
             await transport.close()
@@ -106,29 +107,32 @@ class Worker:
     def stop(self) -> None:
         """Drain and end `run`; called again, give back at once."""
         self.health.set_problem("draining", "draining")
+        self._stop_asked = True
         if self._consumer is not None:
             log.info("stopping at once" if self._consumer.stopping else "stopping")
             self._consumer.stop()
 
-    async def _work(self, application: Application, consumer: Consumer) -> None:
-        with self._signals():
-            background = [
-                asyncio.create_task(self._beat()),
-                asyncio.create_task(self._probe(application)),
-            ]
-            log.info(
-                "worker started",
-                extra={
-                    "queue": self._transport.source.name,
-                    "concurrency": self._transport.concurrency,
-                },
-            )
-            try:
-                await consumer.run()
-            finally:
-                for task in background:
-                    task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
+    async def _work(self, application: Application) -> None:
+        if self._stop_asked:  # by a signal while we started
+            return
+        consumer = self._consumer = self._make_consumer(application)
+        background = [
+            asyncio.create_task(self._beat()),
+            asyncio.create_task(self._probe(application)),
+        ]
+        log.info(
+            "worker started",
+            extra={
+                "queue": self._transport.source.name,
+                "concurrency": self._transport.concurrency,
+            },
+        )
+        try:
+            await consumer.run()
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
 
     def _make_consumer(self, application: Application) -> Consumer:
         settings, transport = self._settings, self._transport

@@ -4,6 +4,7 @@ import asyncio
 import struct
 
 import pytest
+from pamqp import commands, frame
 
 from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.transports import rabbitmq_connection
@@ -14,6 +15,9 @@ GREETINGS = {
     "closes within a frame's head": b"\x01\x00",
     "closes within a frame": struct.pack(">BHI", 1, 0, 400) + b"\x00\x0a\x00\x0a\x00\x09",
     "speaks something else": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    "closes after its greeting": frame.marshal(
+        commands.Connection.Start(0, 9, {}, mechanisms="PLAIN", locales="en_US"), 0
+    ),
     "speaks another version": b"AMQP\x00\x01\x00\x00",
 }
 
@@ -46,3 +50,13 @@ async def test_a_line_that_stays_silent_is_an_outage(monkeypatch):
     monkeypatch.setattr(rabbitmq_connection, "CONNECT_SECONDS", 0.2)
     with pytest.raises(StoreUnavailable, match="RabbitMQ cannot be reached"):
         await open_against(b"", stay=True)
+
+
+async def test_a_line_that_had_ended_before_it_was_read_is_an_outage(monkeypatch):
+    # Seen with uvloop behind a proxy that accepts and hangs up; aiormq says it with this error.
+    async def connect(*_, **__):
+        raise StopAsyncIteration
+
+    monkeypatch.setattr(rabbitmq_connection.aio_pika, "connect", connect)
+    with pytest.raises(StoreUnavailable, match="RabbitMQ cannot be reached"):
+        await RabbitConnection("amqp://localhost/").open()
