@@ -12,7 +12,14 @@ import typer
 
 from plexus_scoring.cli.command import Command, stop
 from plexus_scoring.cli.exits import Exit
-from plexus_scoring.cli.output import Format, FormatOption, console, print_json, print_table
+from plexus_scoring.cli.output import (
+    Format,
+    FormatOption,
+    console,
+    print_fields,
+    print_json,
+    print_table,
+)
 from plexus_scoring.model.errors import shorten
 
 if TYPE_CHECKING:
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _REASON_CHARACTERS = 64
+_ROOM_FOR_BAR = 84  # columns
+_NARROW = 100  # columns of a terminal that has no room for the reasons beside the rest
 
 
 def register(app: typer.Typer) -> None:
@@ -68,13 +77,14 @@ class _Bar(AbstractContextManager["_Bar"]):
             TimeElapsedColumn,
         )
 
+        out = console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
+            BarColumn(bar_width=32 if out.width >= _ROOM_FOR_BAR else 8),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console(stderr=True),
+            console=out,
         )
         self._task: Any = None
 
@@ -114,35 +124,37 @@ def _show(run: DemoRun, report: Path) -> None:
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in run.audit.rows:
         groups.setdefault((row.mishap.value, row.fate), []).append(row)
-    print_table(
-        ("what went in", "n", "what came out", "tries", "answers", "reason"),
-        (
-            (
-                mishap,
-                len(rows),
-                fate.replace("_", "-"),
-                max(row.attempts for row in rows) or "",
-                sum(row.responses for row in rows) or "",
-                _reasons(rows),
-            )
-            for (mishap, fate), rows in groups.items()
-        ),
-    )
-    print_table(
-        ("submitted", "completed", "failed", "dead-lettered", "retries", "lost", "doubled"),
-        [
-            [
-                counts.submitted,
-                counts.completed,
-                counts.failed,
-                counts.dead_lettered,
-                counts.retries,
-                counts.lost,
-                counts.doubled,
-            ]
-        ],
-    )
     out = console()
+    narrow = out.width < _NARROW
+    headers: tuple[str, ...] = ("what went in", "n", "what came out", "tries", "answers", "reason")
+    cells: list[tuple[str, ...]] = [
+        (
+            mishap,
+            str(len(rows)),
+            fate.replace("_", "-"),
+            str(max(row.attempts for row in rows) or ""),
+            str(sum(row.responses for row in rows) or ""),
+            _reasons(rows),
+        )
+        for (mishap, fate), rows in groups.items()
+    ]
+    if narrow:  # the reason below what it is about
+        headers = headers[:4]
+        cells = [(f"{what}\n{reason}".strip(), *more[:3]) for what, *more, reason in cells]
+    print_table(headers, cells, unbroken=("what came out",))
+    totals = [
+        ("submitted", counts.submitted),
+        ("completed", counts.completed),
+        ("failed", counts.failed),
+        ("dead-lettered", counts.dead_lettered),
+        ("retries", counts.retries),
+        ("lost", counts.lost),
+        ("doubled", counts.doubled),
+    ]
+    if narrow:
+        print_fields(totals)
+    else:
+        print_table([name for name, _ in totals], [[total for _, total in totals]])
     for problem in run.audit.problems:
         out.print(Text(f"✗ {problem}", "red"))
     if run.audit.sound:

@@ -57,16 +57,20 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    unbroken: Sequence[str] = (),
 ) -> None:
-    """Print rows of plain text (nothing in them is taken for markup)."""
+    """Print rows of plain text (nothing in them is taken for markup); `unbroken` columns are not wrapped."""
     from rich import box  # noqa: PLC0415  see `console`
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", no_wrap=header in unbroken)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     console().print(table)

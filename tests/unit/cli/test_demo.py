@@ -1,10 +1,15 @@
 import json
+import re
+import sys
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from plexus_scoring.cli import demo, output
 from plexus_scoring.local.demo import charts
 from plexus_scoring.local.demo.audit import Counts, Stored, audit
 from plexus_scoring.local.demo.examples import LONG_ITEM, load_examples
@@ -87,6 +92,18 @@ def world(**changes):
         target = stored if hasattr(stored, name) else outbox
         object.__setattr__(target, name, value)
     return plan, stored, outbox
+
+
+def demo_run():
+    return DemoRun(
+        audit=audit(*world()),
+        real_model=False,
+        start_seconds=1.0,
+        work_seconds=2.0,
+        processes=1,
+        model_requests=2,
+        began_at=0.0,
+    )
 
 
 def test_a_sound_run():
@@ -239,17 +256,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_stands_alone_and_shows_what_it_was_given_as_text():
-    plan, stored, outbox = world()
-    run = DemoRun(
-        audit=audit(plan, stored, outbox),
-        real_model=False,
-        start_seconds=1.0,
-        work_seconds=2.0,
-        processes=1,
-        model_requests=2,
-        began_at=0.0,
-    )
-    html = render(run)
+    html = render(demo_run())
     page = Page()
     page.feed(html)
     assert page.references == []
@@ -258,6 +265,28 @@ def test_the_report_stands_alone_and_shows_what_it_was_given_as_text():
     assert "Yes <b>" not in html
     assert "Yes &lt;b&gt;" in html
     assert "Nothing lost, nothing doubled" in html
+
+
+def test_the_axes_say_what_they_count_and_the_marks_do_not_collide():
+    shape = charts.histogram([150.0] * 98 + [4_000.0] * 2)
+    assert all(f">{text}<" in shape for text in ("jobs", "0", "50", "100", "median 150 ms"))
+    rows = re.findall(r'y="([0-9.]+)">(?:median|p95) ', shape)
+    assert len(set(rows)) == 2
+    assert "≥ 200 ms" in shape  # the outlier does not stretch the axis
+    assert all(f">{text}<" in charts.cumulative([1.0, 2.0]) for text in ("jobs", "2", "2.0 s"))
+
+
+@pytest.mark.parametrize("columns", [60, 160])
+def test_the_outcome_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setattr(
+        output, "console", lambda **_: Console(width=columns, highlight=False, file=sys.stdout)
+    )
+    monkeypatch.setattr(demo, "console", output.console)
+    demo._show(demo_run(), Path("report.html"))
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= columns
+    for word in ("dead-lettered", "not JSON", "submitted", "Nothing lost"):
+        assert word in told  # whole, not folded
 
 
 def test_charts_survive_any_data():

@@ -11,6 +11,12 @@ WIDE, HALF = 1030, 480  # about what the page gives them, so that letters are of
 _LABEL = 190
 _TONES = 5
 _CHARACTER = 6.8  # average width of a letter
+_TOP, _BASE, _GUTTER = (
+    44,
+    190,
+    34,
+)  # of the two half-wide charts: plot's top and bottom, room for numbers
+_BINS, _TICKS = 24, 4
 
 
 def stacked_bars(rows: Sequence[tuple[str, Counter[str]]]) -> str:
@@ -47,36 +53,37 @@ def histogram(milliseconds: Sequence[float]) -> str:
         return ""
     ordered = sorted(milliseconds)
     edge = _nice(percentile(ordered, 0.98))
-    bins, base, top = 24, 170, 24
-    counts = [0] * bins
+    counts = [0] * _BINS
     for value in ordered:
-        counts[min(bins - 1, int(value / edge * bins))] += 1
-    tallest, step = max(counts), HALF / bins
-    parts = [f'<line class="axis" x1="0" y1="{base}" x2="{HALF}" y2="{base}"/>']
+        counts[min(_BINS - 1, int(value / edge * _BINS))] += 1
+    most = _nice(max(counts))
+    span = HALF - _GUTTER
+    step = span / _BINS
+    parts = _grid(most, "jobs")
     for index, count in enumerate(counts):
         if not count:
             continue
-        size = (base - top) * count / tallest
-        low, high = edge * index / bins, edge * (index + 1) / bins
-        span = f"{low:.0f} ms and more" if index == bins - 1 else f"{low:.0f} to {high:.0f} ms"
+        size = (_BASE - _TOP) * count / most
+        low, high = edge * index / _BINS, edge * (index + 1) / _BINS
+        told = f"{low:.0f} ms and more" if index == _BINS - 1 else f"{low:.0f} to {high:.0f} ms"
         parts.append(
-            f'<rect class="tone0" x="{index * step + 1:.1f}" y="{base - size:.1f}" '
-            f'width="{step - 2:.1f}" height="{size:.1f}" rx="2"><title>{span}: {count}</title></rect>'
+            f'<rect class="tone0" x="{_GUTTER + index * step + 1:.1f}" y="{_BASE - size:.1f}" '
+            f'width="{step - 2:.1f}" height="{size:.1f}" rx="2"><title>{told}: {count}</title></rect>'
         )
-    for tick in range(5):
-        anchor = "end" if tick == 4 else ("" if tick == 0 else "middle")  # noqa: PLR2004  the last
-        sign = "≥ " if tick == 4 else ""  # noqa: PLR2004  the last
-        text = f"{sign}{edge * tick / 4:.0f} ms"
-        parts.append(_text(HALF * tick / 4, base + 18, text, f"muted {anchor}"))
-    for share, name in ((0.5, "median"), (0.95, "p95")):
+    for tick in range(_TICKS + 1):
+        last = tick == _TICKS
+        text = f"{'≥ ' if last else ''}{edge * tick / _TICKS:.0f}{' ms' if last else ''}"
+        place = "end" if last else "middle"
+        parts.append(_text(_GUTTER + span * tick / _TICKS, _BASE + 18, text, f"muted {place}"))
+    for row, (share, name) in enumerate(((0.5, "median"), (0.95, "p95"))):
         value = percentile(ordered, share)
-        x = min(HALF - 1.0, value / edge * HALF)
-        parts.append(f'<line class="mark" x1="{x:.1f}" y1="{top - 8}" x2="{x:.1f}" y2="{base}"/>')
-        right = x > HALF * 0.8
-        parts.append(
-            _text(x + (-5 if right else 5), top, f"{name} {value:.0f} ms", "end" if right else "")
-        )
-    return _svg(HALF, base + 26, parts, "Time from claim to commit")
+        x = _GUTTER + min(span - 1.0, value / edge * span)
+        y = 12 + 16 * row  # a row each, above the bars: they may stand side by side
+        parts.append(f'<line class="mark" x1="{x:.1f}" y1="{y - 10}" x2="{x:.1f}" y2="{_BASE}"/>')
+        right = x > HALF * 0.7
+        label = f"{name} {value:.0f} ms"
+        parts.append(_text(x + (-6 if right else 6), y, label, "end" if right else ""))
+    return _svg(HALF, _BASE + 26, parts, "Time from claim to commit, in milliseconds")
 
 
 def cumulative(seconds: Sequence[float]) -> str:
@@ -85,27 +92,27 @@ def cumulative(seconds: Sequence[float]) -> str:
         return ""
     ordered = sorted(seconds)
     end = max(ordered[-1], 0.1)
-    base, top = 150, 14
-    step = (base - top) / len(ordered)
-    points = [f"0,{base}"]
-    height = float(base)
-    for moment in ordered:
-        x = moment / end * (HALF - 60)
-        points.append(f"{x:.1f},{height:.1f}")
-        height -= step
-        points.append(f"{x:.1f},{height:.1f}")
+    most = _nice(len(ordered))
+    span = HALF - _GUTTER - 36
+    height = _BASE - _TOP
+    points = [f"{_GUTTER},{_BASE}"]
+    for ended, moment in enumerate(ordered):
+        x = _GUTTER + moment / end * span
+        points.append(f"{x:.1f},{_BASE - height * ended / most:.1f}")
+        points.append(f"{x:.1f},{_BASE - height * (ended + 1) / most:.1f}")
     line = " ".join(points)
-    last = HALF - 60
+    last = _GUTTER + span
     parts = [
-        f'<line class="axis" x1="0" y1="{base}" x2="{last}" y2="{base}"/>',
-        f'<polygon class="area" points="{line} {last},{base}"/>',
+        *_grid(most, "jobs"),
+        f'<polygon class="area" points="{line} {last},{_BASE}"/>',
         f'<polyline class="line" points="{line}"/>',
-        _text(last + 6, top + 5, f"{len(ordered)}", "strong"),
-        _text(0, base + 18, "0 s", "muted"),
-        _text(last / 2, base + 18, f"{end / 2:.1f} s", "muted middle"),
-        _text(last, base + 18, f"{end:.1f} s", "muted end"),
+        _text(last + 6, _BASE - height * len(ordered) / most + 5, f"{len(ordered)}", "strong"),
+        *(
+            _text(_GUTTER + span * part, _BASE + 18, f"{end * part:.1f}{unit}", "muted middle")
+            for part, unit in ((0.0, ""), (0.25, ""), (0.5, ""), (0.75, ""), (1.0, " s"))
+        ),
     ]
-    return _svg(HALF, base + 26, parts, "Jobs ended over time")
+    return _svg(HALF, _BASE + 26, parts, "Jobs ended over time, in seconds")
 
 
 def cost_bars(rows: Sequence[tuple[str, float, int]]) -> str:
@@ -136,6 +143,16 @@ def cost_bars(rows: Sequence[tuple[str, float, int]]) -> str:
 def percentile(ordered: Sequence[float], share: float) -> float:
     """Return the nearest-rank percentile of sorted values."""
     return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
+
+
+def _grid(most: float, what: str) -> list[str]:
+    """Return the vertical axis: its lines, numbers and what it counts."""
+    parts = [_text(0, 12, what, "muted")]
+    for part in (0.0, 0.5, 1.0):
+        y = _BASE - (_BASE - _TOP) * part
+        parts.append(f'<line class="axis" x1="{_GUTTER}" y1="{y:.1f}" x2="{HALF}" y2="{y:.1f}"/>')
+        parts.append(_text(_GUTTER - 6, y + 4, f"{most * part:g}", "muted end"))
+    return parts
 
 
 def _nice(value: float) -> float:

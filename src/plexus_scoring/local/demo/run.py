@@ -100,7 +100,7 @@ def run_demo(folder: Path, progress: Progress, examples: Examples | None = None)
     """
     examples = examples or load_examples()
     began = time.monotonic()
-    progress.stage("Starting the embedded AWS and the function's runtime")
+    progress.stage("Starting the embedded AWS")
     fail_once = next(item.text for item in examples.items if item.id == FLAKY_ITEM) or ""
     with Gateway(fail_once[:200], os.environ) as gateway:
         options = StackOptions(
