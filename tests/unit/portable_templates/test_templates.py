@@ -148,3 +148,23 @@ def test_an_error_names_the_line(values):
             values,
             missing="empty",
         )
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ name }} {{ name|e }} {{ name ~ '&' }}", "A & B A & B A & B&amp;"),
+        ("{{ names }}", "[Markup(&#39;a&#39;)]"),
+        ("{{ names|join(' & ') }} {{ 'x & y' }}", "a x &amp; y"),
+        ("{{ name.replace('A', '<') }} {{ '%s'|format(name) }}", "&lt; & B A &amp; B"),
+    ],
+)
+def test_questions_for_explanations_escape_all_but_texts_of_the_values(template, expected):
+    values = {"name": "A & B", "names": ["a"]}
+    assert render(template, values, missing="empty", escaping=True) == expected
+
+
+def test_prompts_are_not_escaped():
+    assert render("{{ name }} {{ [name] }}", {"name": "A & 'B'"}, missing="empty") == (
+        "A & 'B' [\"A & 'B'\"]"
+    )

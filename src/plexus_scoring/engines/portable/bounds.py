@@ -203,7 +203,7 @@ def join(separator: Any, items: Iterable[Any]) -> Any:
 def replace(text: Any, old: Any, new: Any, count: Any = -1) -> Any:
     """Return ``text.replace(old, new, count)``."""
     if isinstance(old, (str, bytes)) and isinstance(new, (str, bytes)) and len(new) > len(old):
-        found = text.count(old) if isinstance(old, type(text)) else 0
+        found = text.count(old) if isinstance(old, bytes) is isinstance(text, bytes) else 0
         if isinstance(count, int) and count >= 0:
             found = min(found, count)
         check_size(len(text) + found * (len(new) - len(old)), "a replacement")

@@ -22,7 +22,7 @@ async def explain(
 ) -> str:
     """Return the model's answer to the node's `explanation_message`, asked after the conversation."""
     template = node.node.explanation_message or ""
-    question = await node.fill("explanation_message", template, values, "empty")
+    question = await node.fill("explanation_message", template, values, "empty", escaping=True)
     messages = [*conversation, ChatMessage("user", question)]
     reply = await node.ask(run, messages, options=node.node.explanation_model)
     return reply.text

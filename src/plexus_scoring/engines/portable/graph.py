@@ -91,7 +91,7 @@ class GraphScore:
         if position == Target.END and self.configuration.output:
             apply_final_output(state, self.configuration.output, [node.node for node in self.nodes])
         outcome = _outcome(state)
-        run.note(_known(state, outcome))
+        run.note(_known(state))
         return outcome
 
     def _attributes(self, node: GraphNode[Any]) -> dict[str, str]:
@@ -103,12 +103,12 @@ class GraphScore:
         }
 
 
-def _known(state: State, outcome: ScoreOutcome) -> dict[str, Any]:
+def _known(state: State) -> dict[str, Any]:
     """Return what upstream keeps as the result's metadata: the state's fields and the item's metadata."""
     fields = {
         name: value for name, value in state.fields.items() if name not in ("value", "metadata")
     }
-    return {**fields, **state.fields["metadata"], "trace": outcome.trace or {"node_results": []}}
+    return {**fields, **state.fields["metadata"]}
 
 
 def _outcome(state: State) -> ScoreOutcome:

@@ -36,24 +36,42 @@ _LONG_TEXT = (
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """How a score of the job ended. `outcome` is None where it did not run or failed.
 
-    `told` is the item's own `explanation`, which upstream stores for a graph in place of the graph's.
     `noted` is what a graph knew at its end: templates of dependent scores read it as `metadata`.
     """
 
     value: str
     outcome: ScoreOutcome | None = None
     reason: str | None = None
-    told: Any = None
     noted: Mapping[str, Any] = msgspec.field(default_factory=dict)
     cost: Cost = msgspec.field(default_factory=Cost)
 
-    def as_result(self) -> dict[str, Any]:
-        """Return what dependent scores see in `results`, in the shape of upstream's Score.Result."""
+    @property
+    def stored_explanation(self) -> str | None:
+        """The outcome's explanation. A graph's yields to an `explanation` of the item's own metadata, as upstream's."""
+        if self.outcome is None:
+            return None
+        told = self.noted.get("explanation", self.outcome.explanation)
+        return None if told is None else str(told)
+
+    def as_result(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what dependent scores see in `results`, in the shape of upstream's Score.Result.
+
+        Args:
+            entry: The score as its author wrote it. Its plain values (name, id, model, …) are the `parameters`.
+        """
         outcome = self.outcome
         metadata: dict[str, Any] = {}
         if outcome is not None:
-            metadata = {**outcome.metadata, **self.noted, "explanation": outcome.explanation}
+            metadata = {
+                **outcome.metadata,
+                "explanation": outcome.explanation,
+                **self.noted,
+                "cost": msgspec.json.decode(msgspec.json.encode(self.cost)),
+            }
         return {
+            "parameters": {
+                key: value for key, value in entry.items() if not isinstance(value, Mapping | list)
+            },
             "value": self.value,
             "explanation": outcome.explanation if outcome else None,
             "confidence": outcome.confidence if outcome else None,
@@ -158,12 +176,10 @@ class _Job:
             else:
                 log.warning("the score %r failed: %s", name, error.message)
             return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
-        told = given.metadata.get("explanation") if isinstance(ready.score, GraphScore) else None
         return Done(
             value=outcome.value,
             outcome=outcome,
-            told=told,
-            noted=ledger.noted,
+            noted=ledger.noted if isinstance(ready.score, GraphScore) else {},
             cost=ledger.cost(ready.order),
         )
 
@@ -196,7 +212,9 @@ class _Job:
             else:
                 text, metadata = apply_processors(ready.processors, text, metadata)
         results = {
-            dependency.name: self.done[dependency.name].as_result()
+            dependency.name: self.done[dependency.name].as_result(
+                self.plan.scorecard.sources[dependency.name].entry
+            )
             for dependency in self.plan.scorecard.dependencies(source.name)
             if self.done[dependency.name].value != SKIPPED
         }
@@ -212,7 +230,7 @@ class _Job:
         cost = done.cost if done.cost.llm_calls else done.outcome.cost
         return msgspec.structs.replace(
             done.outcome,
-            explanation=done.outcome.explanation if done.told is None else str(done.told),
+            explanation=done.stored_explanation,
             cost=cost,
             dependencies_cost=Cost.total(others),
         )

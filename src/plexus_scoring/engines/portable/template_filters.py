@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from jinja2.filters import FILTERS
+from markupsafe import soft_str
 
 from plexus_scoring.engines.portable import bounds
 
@@ -64,7 +65,7 @@ def _format(value: Any, *args: Any, **kwargs: Any) -> str:
     """Fill in an old-style format, as jinja2's filter of the same name."""
     if args and kwargs:
         raise TypeError("the filter format takes positional or keyword arguments, not both")
-    formatted: str = bounds.modulo(str(value), kwargs or args)
+    formatted: str = bounds.modulo(soft_str(value), kwargs or args)
     return formatted
 
 

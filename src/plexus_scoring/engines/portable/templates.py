@@ -15,10 +15,11 @@ from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import meta, nodes, pass_eval_context
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import SandboxedEnvironment, modifies_known_mutable
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup, escape
 
 from plexus_scoring.engines.portable import bounds, metering, template_filters
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
@@ -43,6 +44,7 @@ def render(
     values: Mapping[str, Any],
     *,
     missing: Literal["empty", "raise"],
+    escaping: bool = False,
     seconds: float = MAX_SECONDS,
 ) -> str:
     """Return the template filled in with `values`.
@@ -52,6 +54,8 @@ def render(
         values: Top-level names. They are read, never changed.
         missing: What a top-level name without a value is: empty text, or an error. A missing part of a value
             that is there (``metadata.a.b``) renders empty either way.
+        escaping: Whether what is not a text of `values` is escaped as for HTML: upstream renders questions for
+            explanations this way, which shows in lists, mappings and the template's own literals.
         seconds: How long it may take.
 
     Raises:
@@ -59,7 +63,10 @@ def render(
         ScoreFailed: A name is missing (``missing="raise"``), or an operation failed on these values.
         BudgetExceeded: The template ran too long or its output grew too large.
     """
-    compiled, names = _compiled(template) if len(template) <= _CACHED_LENGTH else _compile(template)
+    compile_ = _compiled if len(template) <= _CACHED_LENGTH else _compile
+    compiled, names = compile_(template, escaping=escaping)
+    if escaping:
+        values = {name: _marked(value) for name, value in values.items() if name in names}
     if missing == "raise":
         absent = sorted(name for name in names if name not in values)
         if absent:
@@ -86,18 +93,33 @@ def render(
 
 
 async def render_apart(
-    template: str, values: Mapping[str, Any], *, missing: Literal["empty", "raise"]
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    missing: Literal["empty", "raise"],
+    escaping: bool = False,
 ) -> str:
     """Like `render`; what is not done within 20 ms is done anew in a thread, so that the event loop stays free."""
     try:
-        return render(template, values, missing=missing, seconds=INLINE_SECONDS)
+        return render(template, values, missing=missing, escaping=escaping, seconds=INLINE_SECONDS)
     except BudgetExceeded:
-        return await asyncio.to_thread(render, template, values, missing=missing)
+        return await asyncio.to_thread(render, template, values, missing=missing, escaping=escaping)
 
 
 def undefined_names(template: str) -> set[str]:
     """Return the top-level names that the template reads and does not set itself. Raises ScorecardError."""
     return set(_compiled(template)[1])
+
+
+def _marked(value: Any) -> Any:
+    """Return `value` with its texts marked as not to be escaped."""
+    if isinstance(value, str):
+        return Markup(value)  # noqa: S704 - the prompt goes to a model, as text, not to a browser
+    if isinstance(value, Mapping):
+        return {key: _marked(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_marked(part) for part in value]
+    return tuple(map(_marked, value)) if isinstance(value, tuple) else value
 
 
 def _joined(chunks: Iterator[str]) -> str:
@@ -120,10 +142,11 @@ def _line(error: BaseException) -> str:
     return f" line {lines[-1]}" if lines else ""
 
 
-def _compile(source: str) -> tuple[jinja2.Template, frozenset[str]]:
+def _compile(source: str, *, escaping: bool = False) -> tuple[jinja2.Template, frozenset[str]]:
+    environment = _ESCAPING if escaping else _ENVIRONMENT
     try:
-        names = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
-        return _ENVIRONMENT.from_string(source), names
+        names = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+        return environment.from_string(source), names
     except jinja2.TemplateSyntaxError as error:
         raise ScorecardError(f"template line {error.lineno}: {error.message}") from error
     except metering.Stopped as stop:
@@ -250,12 +273,16 @@ def _steps(items: Any, static: int) -> Iterator[Any]:
         yield item
 
 
-def _concat(parts: list[Any]) -> str:
+@pass_eval_context
+def _concat(context: nodes.EvalContext, parts: list[Any]) -> str:
     for part in parts:
         bounds.check_structure(part)
-    texts = [str(part) for part in parts]
+    if context.autoescape:
+        texts: list[str] = [escape(part) for part in parts]
+    else:
+        texts = [str(part) for part in parts]
     bounds.check_size(sum(map(len, texts)), "a concatenation")
-    return "".join(texts)
+    return (Markup() if context.autoescape else "").join(texts)
 
 
 def _finalize(value: Any) -> Any:
@@ -266,9 +293,12 @@ def _finalize(value: Any) -> Any:
     return value
 
 
-def _environment() -> _PromptEnvironment:
+def _environment(*, escaping: bool) -> _PromptEnvironment:
     environment = _PromptEnvironment(
-        undefined=jinja2.ChainableUndefined, finalize=_finalize, cache_size=0
+        undefined=jinja2.ChainableUndefined,
+        finalize=_finalize,
+        autoescape=escaping,
+        cache_size=0,
     )
     environment.filters[_STEPS] = _steps
     environment.filters[_CONCAT] = _concat
@@ -278,4 +308,5 @@ def _environment() -> _PromptEnvironment:
     return environment
 
 
-_ENVIRONMENT: Final = _environment()
+_ENVIRONMENT: Final = _environment(escaping=False)
+_ESCAPING: Final = _environment(escaping=True)

@@ -105,13 +105,21 @@ class GraphNode(ABC, Generic[Configuration]):
         return messages
 
     async def fill(
-        self, key: str, template: str, values: Mapping[str, Any], missing: Missing
+        self,
+        key: str,
+        template: str,
+        values: Mapping[str, Any],
+        missing: Missing,
+        *,
+        escaping: bool = False,
     ) -> str:
-        """Return a template of this node, filled in; errors name node and key."""
+        """Return a template of this node, filled in; errors name node and key. See `templates.render`."""
         from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
 
         try:
-            return await templates.render_apart(template, values, missing=missing)
+            return await templates.render_apart(
+                template, values, missing=missing, escaping=escaping
+            )
         except ScorecardError as error:
             raise self.error(f"{key}: {error.bare_message}", key) from error
         except BudgetExceeded as error:
