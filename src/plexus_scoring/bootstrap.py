@@ -33,6 +33,9 @@ from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
 Part = TypeVar("Part")
 
 
+DAY_SECONDS = 86_400.0
+
+
 class Observe(Protocol):
     """Returns what stands in for a part: the part itself, or something around it."""
 
@@ -330,6 +333,7 @@ def _own_store(
             executor=aws.executor,
             overflow=attachments,
             clock=clock,
+            retention_seconds=days * DAY_SECONDS if (days := settings.retention_days) else None,
         )
         return stores.jobs, stores.catalog, stores.checkpoints
     if store == "memory":

@@ -172,6 +172,12 @@ class Settings:
         "PLEXUS_MAX_ITEM_BYTES", "Largest item text that is read from S3.", 20_000_000
     )
 
+    retention_days: Positive | None = _setting(
+        "PLEXUS_RETENTION_DAYS",
+        "How long jobs and their results are kept after their end. DynamoDB deletes them by itself, the sql store by "
+        "`plexus-scoring db purge`, run from a timer. Default: for ever.",
+    )
+
     sweep_pending_after: Positive = _setting(
         "PLEXUS_SWEEP_PENDING_SECONDS",
         "How long a due PENDING job may lie untouched before the sweeper sends its message again.",
@@ -184,8 +190,8 @@ class Settings:
     )
     worker_concurrency: Count | None = _setting(
         "PLEXUS_WORKER_CONCURRENCY",
-        "Scores computed at a time in one worker; up to three jobs for each of them may be claiming or committing beside them. "
-        "Default: the prefetch on RabbitMQ, elsewhere 10.",
+        "Scores computed at a time in one worker; up to three jobs for each of them may be claiming or committing "
+        "beside them. Default: the prefetch on RabbitMQ, elsewhere 10.",
     )
     drain_seconds: NotNegative = _setting(
         "PLEXUS_DRAIN_SECONDS",

@@ -196,6 +196,17 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
     assert run("jobs", "show", "absent", "--format", "json").json["error"]["code"] == "not_found"
 
 
+def test_purge_deletes_what_ended_long_ago(run, monkeypatch):
+    monkeypatch.delenv("PLEXUS_RETENTION_DAYS", raising=False)
+    run("db", "upgrade")
+    refused = run("db", "purge")
+    assert refused.code != 0
+    assert "--older-than or PLEXUS_RETENTION_DAYS" in refused.err
+    monkeypatch.setenv("PLEXUS_RETENTION_DAYS", "30")
+    assert run("db", "purge", "--format", "json").json == {"jobs": 0, "checkpoints": 0}
+    assert "Deleted 0 jobs" in run("db", "purge", "--older-than", "0").out
+
+
 def test_submit_waits_no_longer_than_asked(run, scorecard, item):
     run("db", "upgrade")
     arguments = ("--scorecard", scorecard, "--score", "Greeting", "--item", item, "--wait", "0")

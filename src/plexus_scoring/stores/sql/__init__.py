@@ -9,9 +9,23 @@ from plexus_scoring.stores.clock import SystemClock
 from plexus_scoring.stores.sql.catalog import SqlCatalog, SqlCheckpoints
 from plexus_scoring.stores.sql.database import Database
 from plexus_scoring.stores.sql.jobs import SqlJobStore
+from plexus_scoring.stores.sql.purge import (
+    CHECKPOINTS_KEPT_SECONDS,
+    Purged,
+    purge_checkpoints,
+    purge_jobs,
+)
 from plexus_scoring.stores.sql.setup import upgrade
 
-__all__ = ["SqlCatalog", "SqlCheckpoints", "SqlJobStore", "SqlStores", "connect", "upgrade"]
+__all__ = [
+    "Purged",
+    "SqlCatalog",
+    "SqlCheckpoints",
+    "SqlJobStore",
+    "SqlStores",
+    "connect",
+    "upgrade",
+]
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,30 @@ class SqlStores:
     jobs: SqlJobStore
     catalog: SqlCatalog
     checkpoints: SqlCheckpoints
+    database: Database
+    clock: Clock
+
+    async def purge(self, *, retention_seconds: float) -> Purged:
+        """Delete jobs that ended longer ago than that, with their results, and checkpoints nobody came back for.
+
+        In many short transactions, so that it may run beside workers; running it again goes on where it ended.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached; what was deleted until then stays deleted.
+        """
+        now = self.clock.now()
+        jobs, more = 0, True
+        while more:
+            deleted = await self.database.write(
+                lambda connection: purge_jobs(connection, ended_before=now - retention_seconds)
+            )
+            jobs, more = jobs + deleted, deleted > 0
+        checkpoints = await self.database.write(
+            lambda connection: purge_checkpoints(
+                connection, made_before=now - CHECKPOINTS_KEPT_SECONDS
+            )
+        )
+        return Purged(jobs=jobs, checkpoints=checkpoints)
 
     async def aclose(self) -> None:
         """Finish what is under way and close the connections. Safe to call twice."""
@@ -44,4 +82,6 @@ def connect(
         jobs=SqlJobStore(database, clock=clock),
         catalog=SqlCatalog(database, clock=clock),
         checkpoints=SqlCheckpoints(database, clock=clock),
+        database=database,
+        clock=clock,
     )

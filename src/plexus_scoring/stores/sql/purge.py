@@ -1,0 +1,52 @@
+"""Deletes what ended long ago. DynamoDB's time to live does the same by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select
+
+from plexus_scoring.model.job import JobStatus
+from plexus_scoring.stores.sql import schema
+
+BATCH = 500
+"""Jobs deleted in one transaction: a worker's transactions wait for none that is long."""
+CHECKPOINTS_KEPT_SECONDS = 7 * 24 * 3600.0
+"""As in the DynamoDB store: no attempt comes back to its checkpoints after so long."""
+
+_ENDED = (JobStatus.COMPLETED.value, JobStatus.FAILED.value)
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What was deleted: jobs, each with its result and checkpoints; and checkpoints that no job came back for."""
+
+    jobs: int = 0
+    checkpoints: int = 0
+
+
+def purge_jobs(connection: Connection, *, ended_before: float) -> int:
+    """Delete up to `BATCH` jobs that ended before a time (seconds since the epoch), with what belongs to them.
+
+    Jobs that are locked, because they are being redriven, are passed over.
+    """
+    columns = schema.jobs.c
+    ids = list(
+        connection.execute(
+            select(columns.id)
+            .where(columns.status.in_(_ENDED), columns.updated_at < ended_before)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        ).scalars()
+    )
+    if ids:
+        connection.execute(delete(schema.results).where(schema.results.c.job_id.in_(ids)))
+        connection.execute(delete(schema.checkpoints).where(schema.checkpoints.c.job_id.in_(ids)))
+        connection.execute(delete(schema.jobs).where(columns.id.in_(ids)))
+    return len(ids)
+
+
+def purge_checkpoints(connection: Connection, *, made_before: float) -> int:
+    """Delete checkpoints that were made before a time (seconds since the epoch)."""
+    stale = schema.checkpoints.c.created_at < made_before
+    return connection.execute(delete(schema.checkpoints).where(stale)).rowcount
