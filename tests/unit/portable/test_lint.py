@@ -173,3 +173,11 @@ def test_an_import_that_restricted_code_may_not_is_told_before_it_runs():
     (finding,) = lint(scorecard_of({"name": "Greeting", "graph": [node]}))
     assert finding.rule is Rule.CODE
     assert "'os' cannot be imported" in finding.message
+
+
+def test_a_rubric_that_a_model_judges_needs_one():
+    (finding,) = lint(scorecard_of({"name": "Essay", "class": "RubricScore", "model_name": None}))
+    assert finding.rule is Rule.MISSING_MODEL
+    assert finding.message == (
+        "score 'Essay': a criterion is judged by a model, and there is no `model_name`"
+    )

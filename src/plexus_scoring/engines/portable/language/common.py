@@ -58,10 +58,10 @@ def describe(error: ValidationError, source: ScoreSource, *path: Any) -> Scoreca
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     where = (*path, *(part for part in first["loc"] if not is_branch(part)))
-    key = ".".join(str(part) for part in where) or "score"
-    what = words(first["type"], first["msg"])
+    key = ".".join(str(part) for part in where)
+    what = f"{key} {words(first['type'], first['msg'])}".strip()
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return source.error(f"{key} {what}{more}", *where)
+    return source.error(f"{what}{more}", *where)
 
 
 def words(kind: str, message: str) -> str:

@@ -139,6 +139,8 @@ def _compile(source: ScoreSource, findings: Findings) -> None:
 
 def _rule_of(error: ScorecardError) -> Rule:
     message = error.bare_message
+    if "no `model_name`" in message:
+        return Rule.MISSING_MODEL
     if "template" in message:
         return Rule.TEMPLATE
     if " code: " in message:
@@ -147,6 +149,7 @@ def _rule_of(error: ScorecardError) -> Rule:
 
 
 _FIXES = {
+    Rule.MISSING_MODEL: "add `model_name: …` (and `model_provider: …`) to the score",
     Rule.YAML: "correct the YAML here; quotes around a text with : # { [ or a leading * & ! often help",
     Rule.DUPLICATE_NAME: "give each score a name of its own",
     Rule.REGEX: "escape what is meant literally, or close what is open",
