@@ -16,6 +16,9 @@ from contextvars import ContextVar
 from typing import TextIO
 
 MAX_LOG_CHARACTERS = 1_000_000
+_NOISY = (
+    "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore", "httpx2", "httpcore2", "openai",
+)  # fmt: skip
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -103,7 +106,7 @@ def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> N
     root.handlers = [output, JobLogHandler()]
     root.setLevel(level.upper())
     # boto's and the HTTP clients' own lines hold headers and bodies below WARNING.
-    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore", "openai"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -194,6 +194,19 @@ async def test_a_schema_without_a_field_is_lived_with(clock, tmp_path, absent):
         await stores.aclose()
 
 
+async def test_an_answer_with_more_than_was_asked_for_is_read(world):
+    world.account.add_job()
+    job = {
+        **world.job(), "priority": {"level": 9}, "status": "QUEUED",
+        "item": {**world.server.get("Item", "item-1"), "language": ["en"], "createdBy": None},
+        "account": {"id": world.account.id, "key": "acme", "tier": "gold"},
+    }  # fmt: skip
+    body = {"data": {"getScoringJob": job, "more": 1}, "extensions": {"cost": 3}}
+    world.server.fail(200, body)
+    assert await world.handle() == Ack()
+    assert world.job()["status"] == "COMPLETED"
+
+
 async def test_a_schema_without_what_is_needed_is_said(clock, tmp_path):
     with GraphQLServer(now=clock.now, absent=frozenset({("ScoringJob", "itemId")})) as server:
         stores = connect(server, tmp_path, clock)

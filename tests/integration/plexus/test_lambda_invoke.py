@@ -60,6 +60,7 @@ def test_from_pending_to_completed(api, environment, embedded_aws, event):
     assert json.loads(trace) == json.loads(result["trace"])
     assert b"claimed" in log
     assert b"hello, this is Ann" not in log
+    assert b"HTTP Request" not in log + answer.log_tail
 
     sqs = embedded_aws.client("sqs")
     url = environment["PLEXUS_RESPONSE_WORKER_QUEUE_URL"]
@@ -75,3 +76,19 @@ def test_a_refused_key_leaves_the_job_as_it_is(api, environment):
     )
     assert "PLEXUS_API_KEY" in answer.log_tail.decode() + answer.payload.decode()
     assert api.get("ScoringJob", "job-1")["status"] == "PENDING"
+
+
+def test_a_bucket_that_is_missing_gives_the_job_back(api, environment, embedded_aws):
+    Account(api).add_job()
+    missing = {"AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME": unique_name("missing")}
+    event = json.dumps({"scoring_job_id": "job-1"}).encode()
+    answer = invoke("score_processing", event, environment=environment | missing)
+    assert "NoSuchBucket" in answer.log_tail.decode() + answer.payload.decode()
+    assert api.get("ScoringJob", "job-1")["status"] == "PENDING"
+    assert api.all("ScoreResult") == []
+    # Nobody's fault but the deployment's: it costs the job no attempt.
+    row = embedded_aws.client("dynamodb").get_item(
+        TableName=environment["PLEXUS_JOBS_TABLE_NAME"],
+        Key={"pk": {"S": "JOB#job-1"}, "sk": {"S": "JOB"}},
+    )["Item"]
+    assert float(row["attempt"]["N"]) == 0
