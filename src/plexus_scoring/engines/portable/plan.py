@@ -157,11 +157,11 @@ class _Job:
 
     async def compute(self, name: str) -> Done:
         """Run one score, or say why it does not run."""
-        if name not in self.plan.scores:
-            return Done(value=DISABLED, reason=f"Score '{name}' is disabled")
         unmet = self._unmet(name)
         if unmet:
             return Done(value=SKIPPED, reason=unmet)
+        if name not in self.plan.scores:
+            return Done(value=DISABLED, reason=f"Score '{name}' is disabled")
         ready = self.plan.scores[name]
         ledger = Ledger(name, self.models, self.purse, self.cache)
         try:

@@ -29,7 +29,11 @@ class Classifier(GraphNode[ClassifierNode]):
         self.logprobs = CONFIDENCE_LOGPROBS if wants else None
 
     async def work(self, state: State, run: ScoreRun) -> bool:
-        """Ask until the answer names a class. True where upstream applies `output` inside the node."""
+        """Ask until the answer names a class.
+
+        True where upstream applies `output` inside the node: after its last step, which is the confidence if that is
+        asked for, else giving up.
+        """
         history: list[ChatMessage] = []
         fields = state.fields
         for attempt in range(self.node.maximum_retry_count + 1):
@@ -51,7 +55,7 @@ class Classifier(GraphNode[ClassifierNode]):
         fields["classification"] = UNKNOWN
         fields["explanation"] = GAVE_UP
         state.undetermined = UNKNOWN
-        return True
+        return not self.node.confidence
 
     def _parse(self, state: State, completion: str) -> bool:
         fields = state.fields
