@@ -18,8 +18,22 @@ PYTHON = os.environ.get("PLEXUS_PYTHON")
 CARD = """name: Card
 key: card
 scores:
+- name: Before
+  id: 2
+  class: LangGraphScore
+  model_provider: ChatOpenAI
+  model_name: gpt-4o-mini-2024-07-18
+  graph:
+  - name: earlier
+    class: Classifier
+    valid_classes: ["Yes", "No"]
+    system_message: You classify.
+    user_message: "BEFORE {{text}}"
+  output:
+    value: classification
 - name: Call
   id: 1
+  depends_on: [Before]
   class: LangGraphScore
   model_provider: ChatOpenAI
   model_name: gpt-4o-mini-2024-07-18
@@ -73,27 +87,75 @@ def asked(server):
     return [request.messages[-1]["content"].split()[0] for request in server.requests]
 
 
-def test_a_killed_graph_goes_on_where_it_was():
+def outcome_of(process):
+    output, problems = process.communicate(timeout=300)
+    answer = json.loads(output.splitlines()[-1])
+    assert "outcome" in answer, (answer, problems[-2_000:])
+    return answer["outcome"]
+
+
+def wait_for(requests, server, process):
+    end = time.monotonic() + 300
+    while len(server.requests) < requests:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def left_over(uri):
+    with psycopg.connect(uri) as connection:
+        return connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0]
+
+
+def test_a_killed_graph_goes_on_where_it_was_and_tells_all_it_cost():
+    first_rules = [
+        {"when": "BEFORE", "replies": ["Yes"]},
+        {"when": "FIRST", "replies": ["Yes"]},
+        {"when": "SECOND", "replies": [{"hang": True}]},
+    ]
+    second_rules = [{"when": word, "replies": ["Yes"]} for word in ("BEFORE", "FIRST", "SECOND")]
     with postgresql() as uri:
-        rules = [
-            {"when": "FIRST", "replies": ["Yes"]},
-            {"when": "SECOND", "replies": [{"hang": True}]},
-        ]
-        with ScriptedChatServer(rules) as server:
-            first = attempt(server, uri)
-            end = time.monotonic() + 300
-            while "SECOND" not in asked(server):
-                assert first.poll() is None, first.communicate()
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            first.send_signal(signal.SIGKILL)
-            first.communicate()
-        rules = [{"when": "FIRST", "replies": ["No"]}, {"when": "SECOND", "replies": ["Yes"]}]
-        with ScriptedChatServer(rules) as server:
-            second = attempt(server, uri)
-            output, problems = second.communicate(timeout=300)
-            answer = json.loads(output.splitlines()[-1])
-            assert answer.get("outcome", answer)["value"] == "Yes", (answer, problems[-2_000:])
+        with ScriptedChatServer(first_rules) as server:
+            process = attempt(server, uri)
+            wait_for(3, server, process)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            assert asked(server) == ["BEFORE", "FIRST", "SECOND"]
+        with ScriptedChatServer(second_rules) as server:
+            outcome = outcome_of(attempt(server, uri))
             assert asked(server) == ["SECOND"]
-        with psycopg.connect(uri) as connection:
-            assert connection.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
+        assert outcome["value"] == "Yes"
+        # Of the first attempt: the dependency's call, the first node's, and without tokens the one that it died in.
+        cost = outcome["cost"]
+        assert [
+            (part["metadata"]["node_name"], part["prompt_tokens"]) for part in cost["components"]
+        ] == [("first", 4), ("second", 0), ("second", 4)]
+        assert (cost["llm_calls"], cost["prompt_tokens"]) == (3, 8)
+        assert cost["total_cost"] == pytest.approx(2.4e-06)
+        assert outcome["dependencies_cost"]["llm_calls"] == 1
+        assert left_over(uri) == 0
+
+
+def test_a_cancelled_attempt_passes_its_costs_on():
+    # The second node's first answer is none of its classes, so it asks again.
+    first_rules = [
+        {"when": "BEFORE", "replies": ["Yes"]},
+        {"when": "FIRST", "replies": ["Yes"]},
+        {"when": "SECOND", "replies": ["Perhaps", {"hang": True}]},
+    ]
+    second_rules = [{"when": word, "replies": ["Yes"]} for word in ("BEFORE", "FIRST", "SECOND")]
+    with postgresql() as uri:
+        with ScriptedChatServer(first_rules) as server:
+            process = attempt(server, uri)
+            wait_for(4, server, process)
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=300)
+            assert json.loads(output.splitlines()[-1]) == {"error": "cancelled"}
+        assert left_over(uri) > 0
+        with ScriptedChatServer(second_rules) as server:
+            outcome = outcome_of(attempt(server, uri))
+            assert len(server.requests) == 1
+        # The first node's call, the second's three: one without a class, one without an answer, one that did.
+        assert outcome["cost"]["llm_calls"] == 4
+        assert outcome["dependencies_cost"]["llm_calls"] == 1
+        assert left_over(uri) == 0

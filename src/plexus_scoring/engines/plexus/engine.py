@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -129,26 +130,53 @@ class PlexusEngine:
     ) -> ScoreOutcome:
         """Run on the package's own loop."""
         with logs.captured():
-            if self._checkpointer is not None and context.job_id is not None:
-                resume.set_job(await self._checkpointer.open(), context.job_id)
-            card = self._card(loaded, configuration, name, names)
-            item = context.item
-            try:
-                results = await card.score_entire_text(
-                    text=item.text,
-                    metadata=dict(item.metadata),
-                    modality="Production",
-                    subset_of_score_names=[name],
-                    item=_item(item),
-                )
-            except ScoringError:
-                raise
-            except Exception as error:
-                raise _translated(error, name) from error
-            finally:
-                # The package adds up for ever what a cached scorecard spent.
-                card.cost_components.clear()
-            return outcome_of(results or {}, configuration.id_of(name), name)
+            async with self._resuming(context.job_id):
+                return await self._run(loaded, configuration, name, names, context)
+
+    async def _run(
+        self,
+        loaded: package.Package,
+        configuration: Configuration,
+        name: str,
+        names: list[str],
+        context: ScoreContext,
+    ) -> ScoreOutcome:
+        card = self._card(loaded, configuration, name, names)
+        item = context.item
+        try:
+            results = await card.score_entire_text(
+                text=item.text,
+                metadata=dict(item.metadata),
+                modality="Production",
+                subset_of_score_names=[name],
+                item=_item(item),
+            )
+        except ScoringError:
+            raise
+        except Exception as error:
+            raise _translated(error, name) from error
+        finally:
+            # The package adds up for ever what a cached scorecard spent.
+            card.cost_components.clear()
+        return outcome_of(results or {}, configuration.id_of(name), name)
+
+    @asynccontextmanager
+    async def _resuming(self, job_id: str | None) -> AsyncIterator[None]:
+        """Keep the job's graphs' checkpoints until it has an outcome that another attempt would not change."""
+        if self._checkpointer is None or job_id is None:
+            yield
+            return
+        await self._checkpointer.open()
+        resume.set_job(self._checkpointer, job_id)
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, ScoringError) and not error.retryable:
+                await self._checkpointer.forget(job_id)
+            else:
+                self._checkpointer.leave(job_id)
+            raise
+        await self._checkpointer.forget(job_id)
 
     def _card(
         self, loaded: package.Package, configuration: Configuration, name: str, names: list[str]

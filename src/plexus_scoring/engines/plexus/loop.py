@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,13 +30,31 @@ class LoopThread:
         Raises TimeoutError, and what `work` raises. However it ends, `work` has ended, or its thread was given up.
         """
         loop = self._started()
-        future = asyncio.run_coroutine_threadsafe(work, loop)
+        begun = False
+        ended: Future[None] = Future()
+
+        async def watched() -> T:
+            nonlocal begun
+            begun = True
+            try:
+                return await work
+            finally:
+                ended.set_result(None)
+
+        future = asyncio.run_coroutine_threadsafe(watched(), loop)
         try:
             async with asyncio.timeout(within):
                 return await asyncio.wrap_future(future)
         except (TimeoutError, asyncio.CancelledError):
             future.cancel()
-            await self._check(loop)
+            answers = await self._check(loop)
+            if not begun:
+                work.close()
+            elif answers:
+                # What it does on its way out (say, writing down what it spent) needs the loop and its connections.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GRACE):
+                        await asyncio.wrap_future(ended)
             raise
 
     async def aclose(self) -> None:
@@ -59,7 +78,7 @@ class LoopThread:
             self._thread.start()
         return self._loop
 
-    async def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _check(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Give the thread up if it does not answer: a regular expression that never ends cannot be cancelled."""
         ping = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
         try:
@@ -70,6 +89,8 @@ class LoopThread:
                 log.warning("a score never gave its thread back: going on with a new one")
                 self._loop = self._thread = None
                 loop.call_soon_threadsafe(loop.stop)
+            return False
+        return True
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -56,9 +56,9 @@ def outcome_of(results: Mapping[str, Any], target: str, name: str) -> ScoreOutco
         value=value,
         explanation=None if explanation is None else str(explanation),
         confidence=_confidence(getattr(result, "confidence", None)),
-        cost=_cost(metadata.get("cost")),
+        cost=cost_of(metadata.get("cost")),
         dependencies_cost=Cost.total(
-            _cost((getattr(_one(other), "metadata", None) or {}).get("cost"))
+            cost_of((getattr(_one(other), "metadata", None) or {}).get("cost"))
             for score, other in results.items()
             if score != target
         ),
@@ -101,7 +101,8 @@ def _confidence(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _cost(value: Any) -> Cost:
+def cost_of(value: Any) -> Cost:
+    """Return a cost as the package tells it; none if it tells none."""
     if not isinstance(value, dict):
         return Cost()
     return msgspec.convert(_plain(_without_nothing(value)), Cost, strict=False)
