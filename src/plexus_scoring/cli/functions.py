@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shlex
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,26 +42,56 @@ def serve(
     host: Annotated[str, typer.Option(help="Who reaches it can run the function.")] = "127.0.0.1",
     timeout: TimeoutOption = 300.0,
     max_concurrency: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 4,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="Beside it an embedded AWS: its queues, table and bucket."),
+    ] = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Serve a function at the emulator's address, under the real runtime client, until Ctrl-C."""
+    """Serve a function at the emulator's address, under the real runtime client, until Ctrl-C.
+
+    With --embedded, score_processing also works on the embedded request queue; other commands join in with the
+    variables that are printed.
+    """
     from plexus_scoring.local import lambda_cli  # noqa: PLC0415  asyncio servers, h11
 
-    def announce(url: str) -> None:
-        if output_format is Format.JSON:
-            print_json({"function": function, "url": url})
-        else:
-            sys.stderr.write(f"Serving at {url} (Ctrl-C stops)\n")
+    with contextlib.ExitStack() as stack:
+        variables = stack.enter_context(_embedded_aws(function, timeout)) if embedded else {}
+
+        def announce(url: str) -> None:
+            if output_format is Format.JSON:
+                print_json({"function": function, "url": url, "environment": variables})
+                return
+            exports = (f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+            told = "\n".join([*exports, f"Serving at {url} (Ctrl-C stops)"])
+            sys.stderr.write(f"{told}\n")
             sys.stderr.flush()
 
-    lambda_cli.serve(
-        function,
-        port,
-        host=host,
-        timeout=timeout,
-        max_concurrency=max_concurrency,
-        on_ready=announce,
-    )
+        lambda_cli.serve(
+            function,
+            port,
+            host=host,
+            timeout=timeout,
+            max_concurrency=max_concurrency,
+            environment=dict(os.environ) | variables,
+            on_ready=announce,
+        )
+
+
+@contextlib.contextmanager
+def _embedded_aws(function: str, timeout: float) -> Iterator[dict[str, str]]:
+    """Deploy what the function needs, until the block ends; give its variables."""
+    from plexus_scoring.local import stack  # noqa: PLC0415  boto3
+
+    with tempfile.TemporaryDirectory(prefix="plexus-lambda-") as folder:
+        options = stack.StackOptions(
+            environment=stack.settings_beside_resources(os.environ),
+            functions=(function,),
+            timeout=timeout,
+            poll=function == stack.SCORE_PROCESSING,
+        )
+        with stack.LocalDeployment(Path(folder), options) as deployment:
+            yield deployment.environment()
 
 
 def invoke(

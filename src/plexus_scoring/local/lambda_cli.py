@@ -49,7 +49,8 @@ def serve(
         log_sink: Gets what the function writes; by default stderr.
 
     Raises:
-        ConfigurationError: no such function, the runtime client is missing, or the port is taken.
+        NotFound: no such function.
+        ConfigurationError: the runtime client is missing, or the port is taken.
     """
     local = _local_function(function, timeout, max_concurrency, environment, root)
     asyncio.run(_serve(local, host, port, on_ready or _announce, log_sink or _to_stderr))
@@ -73,7 +74,8 @@ def invoke(
         root: Directory with the ``lambda_functions`` folder; by default the shipped one.
 
     Raises:
-        ConfigurationError: no such function, or the runtime client is missing.
+        NotFound: no such function.
+        ConfigurationError: the runtime client is missing.
         InvocationRefused: the event is too large or not JSON.
     """
     local = _local_function(function, timeout, 1, environment, root)

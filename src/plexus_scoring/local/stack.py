@@ -34,6 +34,21 @@ SWEEPER = "sweeper"
 BUCKET = "plexus-scoring-attachments"
 TABLE = "plexus-scoring-jobs"
 
+# What a deployment's own resources set.
+_RESOURCES = frozenset(
+    {
+        "account_key",
+        "attachments_bucket",
+        "dead_letter_queue_url",
+        "environment",
+        "jobs_table_name",
+        "request_queue_url",
+        "response_queue_url",
+        "scorecard_cache_dir",
+        "store",
+    }
+)
+
 TableMaker = Callable[[Any, str], None]
 
 
@@ -68,6 +83,17 @@ class StackOptions:
     poll: bool = True
 
 
+def settings_beside_resources(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings and providers' keys of an environment that do not name what a deployment makes."""
+    made = {setting.name for setting in describe_settings() if setting.field in _RESOURCES}
+    prefixes = ("PLEXUS_", "OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "OLLAMA_", "LOG_LEVEL")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(prefixes) and name not in made
+    }
+
+
 class LocalDeployment:
     """The service, deployed on this machine until it is closed; use as ``with``.
 
@@ -96,7 +122,8 @@ class LocalDeployment:
         """Start everything.
 
         Raises:
-            ConfigurationError: a function or ministack is missing.
+            NotFound: there is no such function.
+            ConfigurationError: ministack is missing.
             StoreUnavailable: the embedded AWS does not start.
         """
         found = [
@@ -160,7 +187,7 @@ class LocalDeployment:
             "account_key": "local",
             "scorecard_cache_dir": str(self.folder / "scorecards"),
         }
-        settings = {names[field]: value for field, value in values.items()}
+        settings = {names[field]: values[field] for field in _RESOURCES}
         return settings | self.aws.environment() | dict(self.options.environment or {})
 
     def invoke(self, name: str, payload: bytes = b"{}") -> InvokeResult:

@@ -56,7 +56,9 @@ class Poll(msgspec.Struct, frozen=True):
 Work = ScoringRequest | ObjectCreated
 
 
-def read_event(event: object) -> list[SqsMessage] | list[Work] | SqsMessage | Poll:
+def read_event(
+    event: object, *, default_account: str = "default"
+) -> list[SqsMessage] | list[Work] | SqsMessage | Poll:
     """Return what an event asks for: messages of an event source, direct work, a fan-out message, or a poll.
 
     Raises:
@@ -76,7 +78,7 @@ def read_event(event: object) -> list[SqsMessage] | list[Work] | SqsMessage | Po
         raise InvalidRequest("the event is not usable: it is nested too deeply") from None
     if clean.get("source") == "fanout":
         return _fan_out(clean)
-    return read_work(clean)
+    return read_work(clean, default_account=default_account)
 
 
 def read_body(body: str, *, default_account: str = "default") -> list[Work]:

@@ -90,7 +90,7 @@ class ScoringFunction:
         """
         ends = self._clock.now() + remaining
         deadline = ends - self._margin
-        work = read_event(event)
+        work = read_event(event, default_account=self._account)
         if isinstance(work, Poll):
             return await self._poll(deadline)
         if isinstance(work, SqsMessage):

@@ -2,15 +2,20 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from plexus_scoring.local.lambda_cli import invoke, serve
-from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.model.errors import ConfigurationError, NotFound
+from tests.support.aws import require_embedded_aws
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 HANDLER = '''
 import os
@@ -64,7 +69,7 @@ def test_invoke_gives_the_error_and_the_log(root):
 )
 def test_a_missing_function_is_one_clear_line(root, name, message):
     for call in (lambda: invoke(name, b"{}", root=root), lambda: serve(name, 0, root=root)):
-        with pytest.raises(ConfigurationError, match=message) as raised:
+        with pytest.raises(NotFound, match=message) as raised:
             call()
         assert "\n" not in raised.value.message
 
@@ -96,3 +101,33 @@ serve("echo_back", 0, root=Path({str(root)!r}))
     assert process.returncode == 0
     assert "working\n" in log
     assert "Traceback" not in log
+
+
+def test_beside_an_embedded_aws_other_commands_join_in(tmp_path):
+    require_embedded_aws()
+    command = [sys.executable, "-c", "from plexus_scoring.cli import main; main()"]
+    serving = [*command, "lambda", "serve", "--function", "score_processing", "--port", "0"]
+    given = os.environ | {"PLEXUS_CATALOG_DIR": str(EXAMPLES), "PLEXUS_STORE": "memory"}
+    process = subprocess.Popen(
+        [*serving, "--embedded", "--format", "json"], stdout=subprocess.PIPE, text=True, env=given
+    )
+    with process:
+        lines = iter(process.stdout.readline, "}\n")
+        announced = json.loads("".join([*lines, "}"]))
+        address, path = announced["url"].removeprefix("http://").split("/", 1)
+        connection = http.client.HTTPConnection(address, timeout=60)
+        body = {"request_id": "first", "scorecard": "call-centre-quality", "score": "Greeting"}
+        body["item"] = {"id": "call-billing-dispute"}
+        connection.request("POST", f"/{path}", json.dumps(body))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        listed = subprocess.run(
+            [*command, "jobs", "list", "--status", "completed", "--format", "json"],
+            env=os.environ | announced["environment"],
+            capture_output=True,
+            check=True,
+        )
+        process.send_signal(signal.SIGINT)
+    assert answer["results"] == [{"id": "first", "disposition": "Ack"}]
+    assert [job["id"] for job in json.loads(listed.stdout)["jobs"]] == ["first"]
+    assert process.returncode == 0

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from plexus_scoring.local.stack import BUCKET, TABLE, LocalDeployment, StackOptions
-from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.model.errors import NotFound
 from tests.support.aws import require_embedded_aws
 
 HANDLER = '''
@@ -69,7 +69,7 @@ def test_a_message_goes_through_the_whole_deployment(function_root, tmp_path):
 def test_a_missing_function_is_said_before_anything_starts(function_root, tmp_path):
     options = StackOptions(function_root=function_root, functions=("absent",))
     with (
-        pytest.raises(ConfigurationError, match=r"no function 'absent'.*score_processing, sweeper"),
+        pytest.raises(NotFound, match=r"no function 'absent'.*score_processing, sweeper"),
         LocalDeployment(tmp_path / "run", options),
     ):
         pass

@@ -366,6 +366,19 @@ async def test_direct_work_that_must_be_repeated_goes_to_the_queue_or_back_to_it
         await without.run({"scoring_job_id": "a"}, remaining=60)
 
 
+async def test_an_inline_job_belongs_to_the_functions_account_however_it_came(rig):
+    await rig.jobs()
+    rig.function._account = rig.messages._account = "ours"
+    inline = {"scorecard": "card", "score": "Greeting", "item": {"text": "hello"}}
+    await rig.function.run({"request_id": "direct", **inline}, remaining=60)
+    notification = {"Message": json.dumps({"request_id": "sns", **inline})}
+    sns = {"Records": [{"EventSource": "aws:sns", "Sns": notification}]}
+    await rig.function.run(sns, remaining=60)
+    await rig.function.run(rig.receive({"request_id": "sqs", **inline}), remaining=60)
+    for job_id in ("direct", "sns", "sqs"):
+        assert (await rig.bench.store.get(job_id)).account == "ours"
+
+
 async def test_direct_work_that_cannot_work_is_told_and_kept(rig):
     answer = await rig.function.run({"scoring_job_id": "nobody"}, remaining=60)
     assert answer["results"][0]["reason"]["code"] == "not_found"
