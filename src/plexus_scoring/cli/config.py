@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -74,8 +76,10 @@ def check(
         for part in sections()
         for row in part.rows
     ]
+    unknown = _unknown([str(row["name"]) for row in rows])
     if output_format is Format.JSON:
-        print_json({"ok": not problems, "problems": problems, "settings": rows})
+        document = {"ok": not problems, "problems": problems, "unknown": unknown}
+        print_json(document | {"settings": rows})
     else:
         print_table(
             ("variable", "value", "from"),
@@ -91,7 +95,22 @@ def check(
         )
     for problem in problems:
         print_error(ErrorInfo(code="configuration_error", message=problem))
+    for doubt in unknown:
+        print_error(ErrorInfo(code="unknown_setting", message=doubt))
     stop(Exit.PROBLEM if problems else Exit.OK)
+
+
+def _unknown(known: Sequence[str]) -> list[str]:
+    """Return a line for each variable that looks like a setting and is none: most are misspelt."""
+    found = []
+    for name in sorted(os.environ):
+        # A setting's name may be followed by what it is for: PLEXUS_MODEL_CONCURRENCY_OPENAI.
+        if not name.startswith("PLEXUS_") or any(f"{name}_".startswith(f"{one}_") for one in known):
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        hint = f": did you mean {close[0]}?" if close else ""
+        found.append(f"{name} is set, but is no setting{hint}")
+    return found
 
 
 def docs(

@@ -119,6 +119,16 @@ def test_config_check_names_all_that_is_missing_or_malformed(run, monkeypatch):
     ]
 
 
+def test_config_check_names_what_is_no_setting(run, monkeypatch):
+    monkeypatch.setenv("PLEXUS_CONCURENCY", "5")
+    monkeypatch.setenv("PLEXUS_MODEL_CONCURRENCY_OPENAI", "5")
+    told = run("config", "check", "--format", "json")
+    assert told.code == 0
+    [line] = told.json["unknown"]
+    assert line == "PLEXUS_CONCURENCY is set, but is no setting: did you mean PLEXUS_CONCURRENCY?"
+    assert line in told.err
+
+
 def test_config_check_asks_for_what_the_transport_needs(run, monkeypatch):
     assert "PLEXUS_TRANSPORT" in run("config", "check", "--for", "worker").err
     monkeypatch.setenv("PLEXUS_TRANSPORT", "rabbitmq")
