@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,11 +84,12 @@ class Aws:
     def _session(self) -> Any:
         import boto3  # noqa: PLC0415  0.2 s that a process without AWS does not pay
 
-        return boto3.Session()
+        # boto3 itself reads AWS_DEFAULT_REGION only; AWS's other SDKs, and Lambda and ECS, go by AWS_REGION.
+        return boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config  # noqa: PLC0415  see _session
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, NoRegionError  # noqa: PLC0415
 
         config = Config(
             max_pool_connections=self._threads,
@@ -98,7 +100,9 @@ class Aws:
         )
         try:
             return self._session.client(service, config=config)
-        except BotoCoreError as error:  # no region, no such profile
+        except NoRegionError as error:
+            raise ConfigurationError(f"{service}: no region is set: set AWS_REGION") from error
+        except BotoCoreError as error:  # no such profile
             raise ConfigurationError(f"{service}: {error}") from error
 
     async def call(self, function: Callable[..., T], /, **arguments: Any) -> T:

@@ -63,7 +63,15 @@ async def test_a_client_without_a_region_says_so(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     aws = Aws(threads=1)
-    with pytest.raises(ConfigurationError, match="sqs: You must specify a region"):
+    with pytest.raises(ConfigurationError, match="sqs: no region is set: set AWS_REGION"):
         _ = aws.sqs
     await aws.aclose()
     await aws.aclose()
+
+
+def test_the_region_is_that_of_aws_region(monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert Aws().sqs.meta.region_name == "eu-west-3"
+    monkeypatch.delenv("AWS_REGION")
+    assert Aws().sqs.meta.region_name == "us-east-1"
