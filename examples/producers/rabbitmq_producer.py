@@ -1,6 +1,6 @@
 """Submit one text over RabbitMQ and print the response: ``python rabbitmq_producer.py "some text"``.
 
-Needs ``pip install aio-pika`` and a worker on the same queue.
+Needs ``pip install aio-pika`` and a worker on the same queue, which declares it.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ async def main() -> None:
         "item": {"text": sys.argv[1] if len(sys.argv) > 1 else "Hello, how may I help you?"},
     }
     async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
+        # A message that no queue takes, because no worker has ever run, is an error and not a silent loss.
+        channel = await connection.channel(on_return_raises=True)
         replies = await channel.declare_queue(exclusive=True)
         message = aio_pika.Message(
             json.dumps(request).encode(),

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,6 +94,16 @@ class WorkerProcess:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask its health server."""
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def is_ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
 
     def is_up(self) -> bool:
         """Whether its health server answers: from then on it obeys signals."""
@@ -246,7 +257,7 @@ class Chaos:
             except StoreUnavailable:  # the broker is just coming back; twice is once
                 await asyncio.sleep(0.2)
 
-    async def _count(self, *statuses: JobStatus) -> int:
+    async def count(self, *statuses: JobStatus) -> int:
         rows = await asyncio.to_thread(
             self._counting.execute,
             f"SELECT count(*) FROM {schema.jobs.name} WHERE status = ANY(%s)",
@@ -256,7 +267,7 @@ class Chaos:
         return row[0] if row else 0
 
     async def completed(self) -> int:
-        return await self._count(JobStatus.COMPLETED)
+        return await self.count(JobStatus.COMPLETED)
 
     async def until_completed(self, count: int, seconds: float = 60) -> None:
         """Wait until the run is well under way."""
@@ -269,7 +280,7 @@ class Chaos:
         async with asyncio.timeout(seconds):
             while True:
                 await asyncio.sleep(0.2)
-                if await self._count(JobStatus.PENDING, JobStatus.IN_PROGRESS):
+                if await self.count(JobStatus.PENDING, JobStatus.IN_PROGRESS):
                     continue
                 try:
                     stats = await self.rig.admin.stats()
