@@ -2,7 +2,7 @@
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
-BENCHMARKS ?= lambda_path engine models stores runtime plexus_api
+BENCHMARKS ?= lambda_path engine models stores runtime plexus_api plexus_engine
 
 .DEFAULT_GOAL := help
 INFRA_TARGETS := audit cdk cost test-in-container setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local
@@ -128,7 +128,7 @@ images: ## Build base, function and worker images with docker, podman or buildah
 	$(PYTHON) -m infrastructure.images.build $(IMAGES)
 
 image-sizes: ## Show the sizes of the built images beside their budgets
-	$(PYTHON) -m infrastructure.images.build --sizes
+	$(PYTHON) -m infrastructure.images.build --sizes $(IMAGES)
 
 # --strict: a package that could not be looked up is no package without advisories.
 audit: setup-infra ## Look up known vulnerabilities of every locked package (needs PyPI's advisory database)

@@ -13,7 +13,7 @@ from infrastructure.images.engine import ENGINES, Build, Engine, ImageError, fin
 
 VARIANTS = {"slim": "base-slim", "full": "base"}
 MEGABYTE = 1_000_000
-BUDGETS_MB = {"function": 350, "worker": 300}
+BUDGETS_MB = {"function": 350, "layer": 1, "worker": 300}
 
 
 def base_build(
@@ -61,14 +61,23 @@ def local_builds(what: Sequence[str], *, variant: str, arguments: dict[str, str]
     return builds
 
 
-def size_report(engine: Engine) -> str:
-    """Return the sizes of the images built here, beside their budgets."""
-    rows = [(f"{repository_name(name)}:local", BUDGETS_MB["function"]) for name in discover()]
-    rows.append((f"{WORKER_REPOSITORY}:local", BUDGETS_MB["worker"]))
+def size_report(engine: Engine, *, variant: str = "slim") -> str:
+    """Return the sizes of the images built here, and of each function's own layer, beside their budgets."""
+    base = engine.size(f"{BASE_REPOSITORY}:{variant}")
+    rows = []
+    for name in discover():
+        image = f"{repository_name(name)}:local"
+        size = engine.size(image)
+        rows += [
+            (image, size, BUDGETS_MB["function"]),
+            ("  its layer", size - base, BUDGETS_MB["layer"]),
+        ]
+    worker = f"{WORKER_REPOSITORY}:local"
+    rows.append((worker, engine.size(worker), BUDGETS_MB["worker"]))
     lines = [f"{'image':<40} {'MB unpacked':>12} {'budget':>8}"]
-    for image, budget in rows:
-        size = engine.size(image) / MEGABYTE
-        lines.append(f"{image:<40} {size:>12.0f} {budget:>8}")
+    for image, size, budget in rows:
+        excess = "  over" if size > budget * MEGABYTE else ""
+        lines.append(f"{image:<40} {size / MEGABYTE:>12.2f} {budget:>8}{excess}")
     return "\n".join(lines)
 
 
@@ -88,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             find_engine(options.engine), platform=options.platform, options=tuple(options.option)
         )
         if options.sizes:
-            sys.stdout.write(size_report(engine) + "\n")
+            sys.stdout.write(size_report(engine, variant=options.variant) + "\n")
             return 0
         given = dict(pair.partition("=")[::2] for pair in options.build_arg)
         for build in local_builds(options.images, variant=options.variant, arguments=given):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from infrastructure.images.build import size_report
 from infrastructure.images.engine import Build, Engine, ImageError, find_engine
 
 
@@ -61,3 +62,16 @@ def test_without_such_a_builder_there_is_no_cache_and_one_line_says_so(install, 
     assert not [part for part in command if "cache" in part or part == "--builder"]
     assert capsys.readouterr().err.startswith("no layer cache: docker cannot start a builder")
     assert Engine(name="buildah").with_cache(REFERENCE).cache is None
+
+
+def test_sizes_are_shown_beside_their_budgets(install):
+    sizes = "*base:slim) echo 300000000;; *worker:local) echo 301000000;; *) echo 300020000"
+    install("podman", f'case "$5" in {sizes};; esac')
+    rows = [line.split() for line in size_report(Engine(name="podman")).splitlines()[1:]]
+    assert rows == [
+        ["plexus/lambda-score-processing:local", "300.02", "350"],
+        ["its", "layer", "0.02", "1"],
+        ["plexus/lambda-sweeper:local", "300.02", "350"],
+        ["its", "layer", "0.02", "1"],
+        ["plexus/scoring-worker:local", "301.00", "300", "over"],
+    ]

@@ -84,6 +84,10 @@ def test_the_image_lists_what_is_in_it(base):
     assert listed["bomFormat"] == "CycloneDX"
     names = {component["name"].lower() for component in listed["components"]}
     assert {"boto3", "awslambdaric", "msgspec"} <= names
+    labels = images.inspect(base)["Config"]["Labels"]
+    assert {f"org.opencontainers.image.{name}" for name in ("title", "source", "revision")} <= set(
+        labels
+    )
 
 
 def test_a_runtime_too_old_for_its_wheels_stops_the_build_with_one_line(stand_in, tmp_path):

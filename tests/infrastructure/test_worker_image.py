@@ -38,6 +38,16 @@ def test_the_worker_has_a_health_check_and_a_process_1(worker):
     assert "PYTHONUNBUFFERED=1" in config["Env"]
 
 
+def test_the_worker_says_what_it_is_and_what_is_in_it(worker):
+    labels = images.inspect(worker)["Config"]["Labels"]
+    names = {"title", "source", "licenses", "revision"}
+    assert {f"org.opencontainers.image.{name}" for name in names} <= set(labels)
+    listed = json.loads(images.inside(worker, "/app/sbom.cdx.json", entrypoint="/bin/cat").stdout)
+    assert listed["bomFormat"] == "CycloneDX"
+    found = {component["name"].lower() for component in listed["components"]}
+    assert {"aio-pika", "psycopg", "redis"} <= found
+
+
 def test_the_worker_runs_on_a_read_only_root(worker):
     done = images.inside(
         worker, "--help", entrypoint="/opt/service/bin/plexus-scoring", options=("--read-only",)
@@ -121,14 +131,27 @@ class Container:
         )
 
 
+@pytest.fixture
+def catalog(tmp_path):
+    """The examples, readable for the container's user whatever the checkout's modes are."""
+    for path in sorted((ROOT / "examples").rglob("*.yaml")):
+        copy = tmp_path / "catalog" / path.relative_to(ROOT / "examples")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o644)
+        copy.parent.chmod(0o755)
+    (tmp_path / "catalog").chmod(0o755)
+    return tmp_path / "catalog"
+
+
 @contextlib.asynccontextmanager
-async def running(image, environment):
+async def running(image, environment, catalog):
     """Run the worker as it is deployed: its own user and process 1, a read-only root, bounded memory."""
     name, port = unique_name("worker"), brokers.free_port()
     variables = environment | {"PLEXUS_HEALTH_PORT": str(port)}
     process = await asyncio.create_subprocess_exec(
         *images.PODMAN_RUN, "--no-healthcheck", "--name", name, "--read-only", "--memory", "512m", "--tmpfs", "/tmp",
-        "--volume", f"{ROOT / 'examples'}:/catalog:ro",
+        "--volume", f"{catalog}:/catalog:ro",
         *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
         image, "worker", "--transport", "rabbitmq",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -141,7 +164,9 @@ async def running(image, environment):
         await process.communicate()
 
 
-async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker, rig, database):
+async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(
+    worker, rig, database, catalog
+):
     environment = {
         "PLEXUS_RABBITMQ_URL": rig.url,
         "PLEXUS_RABBITMQ_REQUEST_QUEUE": rig.topology.request,
@@ -163,7 +188,7 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker,
         "score": "Greeting",
         "item": item,
     }
-    async with running(worker, environment) as container:
+    async with running(worker, environment, catalog) as container:
         started = await container.log_until("worker started")
         assert rig.topology.request in started
         assert (await container.get("/livez"))[0] == 200
@@ -177,9 +202,14 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(worker,
 
         await rig.admin.send(json.dumps(request), request_id="image-2")
         await container.log_until("image-2")
-        async with asyncio.timeout(30):
-            while not (responses := await rig.responses()):
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(30):
+                while not (responses := await rig.responses()):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await container.ask("kill", container.name)
+            rest = (await container.process.stdout.read()).decode()
+            pytest.fail(f"no response came:\n{''.join(container.lines)[-3000:]}{rest[-3000:]}")
         (response,) = responses
         assert (response["request_id"], response["status"]) == ("image-2", "success")
         assert response["value"] == "Yes"
