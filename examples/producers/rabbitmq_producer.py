@@ -18,7 +18,7 @@ async def main() -> None:
     queue = os.environ.get("PLEXUS_RABBITMQ_REQUEST_QUEUE", "plexus-scoring-requests")
     request = {
         "request_id": str(uuid.uuid4()),  # send the same id again, and nothing is scored twice
-        "scorecard": os.environ.get("SCORECARD", "demo"),
+        "scorecard": os.environ.get("SCORECARD", "call-centre-quality"),
         "score": os.environ.get("SCORE", "Greeting"),
         "item": {"text": sys.argv[1] if len(sys.argv) > 1 else "Hello, how may I help you?"},
     }

@@ -10,7 +10,7 @@ const replies = `replies-${requestId}`;
 const requests = new Queue(process.env.PLEXUS_REDIS_REQUEST_QUEUE ?? "plexus-scoring-requests", { connection });
 await requests.add("score", {
   request_id: requestId,
-  scorecard: process.env.SCORECARD ?? "demo",
+  scorecard: process.env.SCORECARD ?? "call-centre-quality",
   score: process.env.SCORE ?? "Greeting",
   item: { text: process.argv[2] ?? "Hello, how may I help you?" },
   reply_to: replies,
