@@ -59,9 +59,9 @@ class ContextExtractor(GraphNode[ContextExtractorNode]):
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask and look around the quote."""
-        text = str(state.fields["text"])
-        if not text:
+        if not state.fields["text"]:
             return
+        text = str(state.fields["text"])
         reply = await self.ask(run, await self.render(state.fields, "raise"))
         quote = clean_quote(reply.text)
         state.fields |= await asyncio.to_thread(self.context, quote, text)
