@@ -1,4 +1,4 @@
-"""The publisher keeps the books of aiormq's channel itself: if aiormq changes them, this says so before a broker does."""
+"""The publisher keeps the books of aiormq's channel itself: if aiormq changes them, this says so first."""
 
 import asyncio
 import importlib.metadata
