@@ -67,7 +67,10 @@ test-plexus: setup ## Run the recorded cases on Plexus itself and on the portabl
 	@test -n "$(PLEXUS_SRC)" || { echo "PLEXUS_SRC=DIR: a checkout of https://github.com/AnthusAI/Plexus (1.50.1)"; exit 2; }
 	$(BIN)/python -m tests.support.plexus_environment "$(PLEXUS_SRC)" .venv-plexus --uv "$(UV)" \
 		$(if $(PLEXUS_COST_CALCULATOR),--cost-calculator "$(PLEXUS_COST_CALCULATOR)")
-	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m pytest -q tests/integration/plexus $(PYTEST)
+	@rm -f build/plexus-agreement.txt
+	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m pytest -q tests/integration/plexus $(PYTEST); \
+		status=$$?; cat build/plexus-agreement.txt; exit $$status
+	$(BIN)/python -m benchmarks.plexus_engine
 
 .venv-other/.installed: requirements/dev.txt pyproject.toml
 	$(OTHER) -m venv .venv-other
