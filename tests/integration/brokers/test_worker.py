@@ -151,8 +151,4 @@ async def test_health_leases_and_heartbeats_go_on_while_scores_burn_the_processo
     assert "consuming" not in output  # again, after the broker missed heartbeats
     for job in found:
         assert job is not None
-        assert job.attempt == 1
-        # The code's own limit of seconds counts those of its neighbours too, on a machine that is busy.
-        assert job.status is JobStatus.COMPLETED or (
-            job.last_error is not None and job.last_error.code == "budget_exceeded"
-        )
+        assert (job.status, job.attempt) == (JobStatus.COMPLETED, 1)

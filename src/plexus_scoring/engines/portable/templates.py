@@ -46,6 +46,7 @@ def render(
     missing: Literal["empty", "raise"],
     escaping: bool = False,
     seconds: float = MAX_SECONDS,
+    wall: float | None = None,
 ) -> str:
     """Return the template filled in with `values`.
 
@@ -56,7 +57,8 @@ def render(
             that is there (``metadata.a.b``) renders empty either way.
         escaping: Whether what is not a text of `values` is escaped as for HTML: upstream renders questions for
             explanations this way, which shows in lists, mappings and the template's own literals.
-        seconds: How long it may take.
+        seconds: How much processor time it may take.
+        wall: How long it may take by the clock; by default as `metering.Meter` has it.
 
     Raises:
         ScorecardError: Syntax error, or access to what a template may not reach.
@@ -73,7 +75,7 @@ def render(
             raise ScoreFailed(
                 f"the template needs {', '.join(map(repr, absent))}, which no earlier node, input or metadata gives"
             )
-    meter = metering.Meter(steps=MAX_STEPS, seconds=seconds, memory=MAX_MEMORY)
+    meter = metering.Meter(steps=MAX_STEPS, seconds=seconds, memory=MAX_MEMORY, wall=wall)
     meter_token, given_token = metering.METER.set(meter), _given.set(values)
     try:
         return _joined(compiled.generate(values))
@@ -101,7 +103,14 @@ async def render_apart(
 ) -> str:
     """Like `render`; what is not done within 20 ms is done anew in a thread, so that the event loop stays free."""
     try:
-        return render(template, values, missing=missing, escaping=escaping, seconds=INLINE_SECONDS)
+        return render(
+            template,
+            values,
+            missing=missing,
+            escaping=escaping,
+            seconds=INLINE_SECONDS,
+            wall=INLINE_SECONDS,
+        )
     except BudgetExceeded:
         return await asyncio.to_thread(render, template, values, missing=missing, escaping=escaping)
 

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import inspect
 import os
+import sys
 import time
 import traceback
 import types
@@ -32,6 +33,8 @@ MAX_SOURCE: Final = 200_000
 INLINE_SECONDS: Final = 0.02
 _QUICK_SECONDS: Final = 0.002
 _THREADS: Final = 4
+# Ten reads of a file beside code that computes: 130 to 1,600 ms at Python's own 5 ms, 25 ms at this, at the same speed.
+_SWITCH_SECONDS: Final = 0.0005
 _FILENAME: Final = "<code of a scorecard>"
 
 # Modules that the engine may hand over as globals, by the names that restricted code gets in their place.
@@ -112,7 +115,7 @@ class CodeFunction:
         """
         if self._quick and not self._trusted:
             try:
-                return self._run(_meter(INLINE_SECONDS), arguments())
+                return self._run(_meter(INLINE_SECONDS, wall=INLINE_SECONDS), arguments())
             except BudgetExceeded:
                 self._quick = False
         meter = None if self._trusted else _meter(MAX_SECONDS)
@@ -129,6 +132,8 @@ class CodeFunction:
 
     def _run(self, meter: metering.Meter | None, args: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
+        if meter is not None:
+            meter.start()
         token = metering.METER.set(meter)
         try:
             value = self._function(*args)
@@ -148,8 +153,8 @@ class CodeFunction:
         return value
 
 
-def _meter(seconds: float) -> metering.Meter:
-    return metering.Meter(steps=MAX_STEPS, seconds=seconds, memory=MAX_MEMORY)
+def _meter(seconds: float, *, wall: float | None = None) -> metering.Meter:
+    return metering.Meter(steps=MAX_STEPS, seconds=seconds, memory=MAX_MEMORY, wall=wall)
 
 
 def compile_function(
@@ -275,4 +280,10 @@ def _line(error: BaseException) -> int | None:
 
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
+    """Return the threads for code, and keep the interpreter free for whoever waits for it beside them.
+
+    Each system call of the process gives the interpreter up and waits for it anew, by default 5 ms for each thread that
+    computes: a lease's renewal is dozens of such calls.
+    """
+    sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="scorecard-code")
