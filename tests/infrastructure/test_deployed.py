@@ -194,7 +194,7 @@ async def application(deployment, monkeypatch):
     await application.aclose()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_a_message_becomes_a_row_two_objects_and_a_response(deployment, application):
     item = {"text": "My parcel is late again."}
     deployment.send({"request_id": "r-1", "scorecard": "parcels", "score": "Late", "item": item})
@@ -214,7 +214,7 @@ async def test_a_message_becomes_a_row_two_objects_and_a_response(deployment, ap
     assert {f"{prefix}/trace.json", f"{prefix}/log.txt"} <= keys
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_a_poison_message_lands_in_the_dead_letter_queue_with_its_reason(
     deployment, application
 ):
@@ -234,7 +234,7 @@ def test_the_sweeper_runs_with_what_the_template_gives_it(deployment):
     assert json.loads(result.payload).get("swept") == 0, result.payload
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_next_commit_updates_the_stack_and_it_can_be_deleted(deployment, tmp_path):
     from tests.support.cdk import synthesise
 
