@@ -4,18 +4,18 @@ import dataclasses
 import fcntl
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.support import images
 from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesise
 
-
 SYNTHESIS_SECONDS = 600
 
 
 def pytest_collection_modifyitems(items):
-    """Whichever test comes first pays for a synthesis, and a limit that strikes within one leaves jsii broken for all."""
+    """The test that comes first pays for a synthesis, and a limit that strikes within one breaks jsii for all."""
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SYNTHESIS_SECONDS))
