@@ -23,7 +23,7 @@ setup: .venv/.installed .venv-ministack/.installed ## Make .venv and .venv-minis
 # The embedded AWS pins an old botocore, so it has an environment of its own.
 .venv-ministack/.installed: requirements/ministack.txt
 	$(PYTHON) -m venv .venv-ministack
-	.venv-ministack/bin/python -m pip install --quiet --require-hashes -r requirements/ministack.txt
+	.venv-ministack/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/ministack.txt
 	@touch $@
 
 check: setup lint types imports ## Lint, formatting, types, direction of imports
@@ -41,10 +41,11 @@ imports:
 demo: setup ## Run the main job on the embedded AWS and write a report
 	@$(BIN)/plexus-scoring demo $(DEMO)
 
-# Two at a time: much of a test's time is waiting for a server; the tests of one file share theirs.
-PYTEST ?= -n 2 --dist loadfile
+# Three at a time on two processors: much of a test's time is waiting for a server; the tests of one file share theirs.
+PYTEST ?= -n 3 --dist loadfile
 
-test: check setup-infra ## Run every check and test
+test: check ## Run every check and test
+	@$(MAKE) --no-print-directory -j2 setup-infra $(if $(OTHER),.venv-other/.installed)
 	$(BIN)/python -m pytest $(PYTEST)
 	@$(MAKE) --no-print-directory test-other-python
 
@@ -97,8 +98,6 @@ setup-infra: setup .venv/.installed-infra ## Add the CDK and the linters of the 
 .venv/.installed-infra: requirements/infra.txt .venv/.installed
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/infra.txt
 	@touch $@
-
-test: setup-infra
 
 # What the pipelines run, on a copy. Privileged, because the image tests run containers, whose layers need a file
 # system of the host's. A pipeline's source has no history, and some tests ask git.

@@ -178,7 +178,7 @@ class Bench:
                        "--without-heartbeat", "--loglevel", "WARNING"],
         }[name]  # fmt: skip
 
-    async def _queue_ours(self, topology: Topology, count: int) -> None:
+    async def _create_ours(self, count: int) -> None:
         stores = connect(self.database)
         with psycopg.connect(self.database, autocommit=True) as database:
             for table in self._own_tables(database):
@@ -202,6 +202,9 @@ class Bench:
                 )
             )
         await stores.aclose()
+
+    async def _queue_ours(self, topology: Topology, count: int) -> None:
+        await self._create_ours(count)
         admin = RabbitAdmin(RabbitConnection(self.url), topology)
         for start in range(0, count, 500):
             await asyncio.gather(
@@ -222,13 +225,16 @@ class Bench:
         )
         return [row[0] for row in rows]
 
-    def _queue_peer(self, name: str, count: int, environment: dict[str, str]) -> None:
+    def _create_peers(self, count: int) -> None:
         with psycopg.connect(self.database, autocommit=True) as database:
             database.execute(SCHEMA)
             database.execute(
                 "INSERT INTO peer_jobs SELECT 'j' || n, 'PENDING' FROM generate_series(0, %s) n",
                 (count - 1,),
             )
+
+    def _queue_peer(self, name: str, count: int, environment: dict[str, str]) -> None:
+        self._create_peers(count)
         command = [PEERS_PYTHON, "send.py", name, str(count)]
         subprocess.run(command, cwd=PEERS, env=environment, check=True)
 
