@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from infrastructure.config.errors import ConfigError, require_range
+from infrastructure.config.plexus import PlexusConfig, check_bucket_name
 
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827)
 DEPLOYMENTS = (
@@ -156,7 +157,7 @@ class StageConfig:
         account: AWS account and
         region: region; None deploys to where the pipeline runs.
         account_key: Plexus account whose jobs are worked on.
-        api_url: Plexus's GraphQL endpoint, if used.
+        plexus: Plexus's own API, if it has the jobs; None: the stage's table has them.
         architecture: Of images and functions.
         max_receive_count: Deliveries after which a message goes to the dead-letter queue.
         deployment: How traffic moves to a new version.
@@ -173,7 +174,7 @@ class StageConfig:
     account: str | None = None
     region: str | None = None
     account_key: str = "default"
-    api_url: str | None = None
+    plexus: PlexusConfig | None = None
     mode: Literal["real", "mock"] = "real"
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     base_image: Literal["slim", "full"] = "slim"
@@ -213,7 +214,16 @@ class StageConfig:
         where = f"stage {self.name!r}: "
         self._check_names(where)
         self._check_limits(where)
-        for part in ("scoring", "sweeper", "other_function", "events", "alarms", "worker", "api"):
+        for part in (
+            "scoring",
+            "sweeper",
+            "other_function",
+            "events",
+            "alarms",
+            "plexus",
+            "worker",
+            "api",
+        ):
             value = getattr(self, part)
             if value is not None:
                 value.check(where + part)
@@ -235,9 +245,12 @@ class StageConfig:
             raise ConfigError(
                 f"{where}secret_arn must be a secret's full ARN, six characters at its end"
             )
+        if self.plexus is not None and self.account_key == StageConfig.account_key:
+            raise ConfigError(
+                f"{where}account_key is {self.account_key!r}: with plexus, name the key of your account there"
+            )
         for bucket in self.item_buckets:
-            if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-                raise ConfigError(f"{where}item_buckets: {bucket!r} is no bucket's name")
+            check_bucket_name(f"{where}item_buckets", bucket)
 
     def _check_limits(self, where: str) -> None:
         require_range(f"{where}sweep_every_minutes", self.sweep_every_minutes, 1, 1440, "minutes")
@@ -246,6 +259,11 @@ class StageConfig:
             require_range(
                 f"{where}attachments_expire_days", self.attachments_expire_days, 1, 36_500, "days"
             )
+            if self.plexus is not None and self.plexus.attachments_bucket is not None:
+                raise ConfigError(
+                    f"{where}attachments_expire_days does not reach Plexus's bucket: "
+                    "leave it None, or plexus.attachments_bucket"
+                )
         if self.log_retention_days not in LOG_RETENTION_DAYS:
             raise ConfigError(
                 f"{where}log_retention_days is {self.log_retention_days}: "

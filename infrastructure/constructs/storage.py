@@ -15,8 +15,16 @@ class AttachmentsBucket(Construct):
     """Versioned, encrypted, TLS-only, private; access is logged to a bucket beside it."""
 
     def __init__(self, scope: Construct, construct_id: str, *, config: StageConfig) -> None:
-        """Create both buckets."""
+        """Create both buckets, or refer to the one that Plexus has."""
         super().__init__(scope, construct_id)
+        theirs = config.plexus.attachments_bucket if config.plexus is not None else None
+        self.bucket: s3.IBucket = (
+            self._own(config)
+            if theirs is None
+            else s3.Bucket.from_bucket_name(self, "Bucket", theirs)
+        )
+
+    def _own(self, config: StageConfig) -> s3.Bucket:
         removal = RemovalPolicy.RETAIN if config.retain_data else RemovalPolicy.DESTROY
         access_log = s3.Bucket(
             self,
@@ -34,7 +42,7 @@ class AttachmentsBucket(Construct):
             if config.attachments_expire_days is not None
             else None
         )
-        self.bucket = s3.Bucket(
+        return s3.Bucket(
             self,
             "Bucket",
             versioned=True,
@@ -91,11 +99,16 @@ class AttachmentsBucket(Construct):
             )
         )
         resource = self.bucket.node.default_child
-        assert isinstance(resource, s3.CfnBucket)
-        own = Stack.of(self).get_logical_id(resource)
+        named = list(also_read)
+        findings = []
+        if isinstance(resource, s3.CfnBucket):
+            own = Stack.of(self).get_logical_id(resource)
+            findings.append(f"IAM5[Resource::<{own}.Arn>/*]")
+        else:
+            named.append(self.bucket.bucket_name)
+        findings += [f"IAM5[Resource::arn:<AWS::Partition>:s3:::{name}/*]" for name in named]
         nag.acknowledge(
             role,
             "Objects are named by result and item ids, which are not known at deploy time.",
-            f"IAM5[Resource::<{own}.Arn>/*]",
-            *(f"IAM5[Resource::arn:<AWS::Partition>:s3:::{name}/*]" for name in also_read),
+            *findings,
         )

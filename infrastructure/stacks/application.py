@@ -26,6 +26,7 @@ from infrastructure.constructs.dashboard import ServiceDashboard
 from infrastructure.constructs.encryption import EncryptedLogs
 from infrastructure.constructs.event_source import feed
 from infrastructure.constructs.jobs_table import JobsTable
+from infrastructure.constructs.plexus_api import grant_plexus_api
 from infrastructure.constructs.queues import Queues
 from infrastructure.constructs.secret import ServiceSecret
 from infrastructure.constructs.storage import AttachmentsBucket
@@ -113,8 +114,17 @@ class ApplicationStack(Stack):
             "PLEXUS_METRICS_NAMESPACE": METRICS_NAMESPACE,
             "SCORECARD_CACHE_DIR": "/tmp/scorecards",  # noqa: S108  Lambda's one writable folder
         }
-        if config.api_url is not None:
-            environment["PLEXUS_API_URL"] = config.api_url
+        if config.plexus is not None:
+            environment |= {
+                "PLEXUS_STORE": "plexus_api",
+                "PLEXUS_LEASE_STORE": "dynamodb",
+                "PLEXUS_API_URL": config.plexus.api_url,
+            }
+            if config.plexus.api_arn is not None:
+                environment |= {
+                    "PLEXUS_GRAPHQL_AUTH_MODE": "iam",
+                    "PLEXUS_API_REGION": config.plexus.api_arn.split(":")[3],
+                }
         return environment
 
     def _function(self, name: str, size: FunctionConfig) -> ContainerFunction:
@@ -132,9 +142,12 @@ class ApplicationStack(Stack):
         return function
 
     def _grant(self, role: iam.Role, *, answers: bool) -> None:
-        """Give a process what it uses: the table, the queue it fills; and, if it scores, what scoring needs."""
+        """Give a process what it uses: the store, the queue it fills; and, if it scores, what scoring needs."""
         self.jobs.grant(role)
         self.secret.grant(role)
+        plexus = self._config.plexus
+        if plexus is not None and plexus.api_arn is not None:
+            grant_plexus_api(role, plexus.api_arn)
         sends = [self.queues.request]
         if answers:
             self.attachments.grant(role, also_read=self._config.item_buckets)

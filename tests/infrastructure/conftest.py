@@ -48,17 +48,34 @@ def production(assembly):
 
 
 @pytest.fixture(scope="session")
-def full(tmp_path_factory):
-    """A production stage with every optional part."""
+def synthesise_stage(tmp_path_factory):
+    """Synthesises one stage's application by itself, under the security rules."""
     require_cdk()
     from aws_cdk import App, Validations
     from cdk_nag import AwsSolutionsChecks
 
     from infrastructure.app import ROOT
+    from infrastructure.stacks.application import ApplicationStack
+
+    def synthesise_one(config):
+        folder = tmp_path_factory.mktemp("stage")
+        context = json.loads((ROOT / "cdk.json").read_text())["context"]
+        app = App(outdir=str(folder), context=context)
+        Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+        ApplicationStack(app, "stage", config=config, commit=COMMIT, functions=FUNCTIONS)
+        app.synth()
+        return Assembly(folder)["stage"]
+
+    return synthesise_one
+
+
+@pytest.fixture(scope="session")
+def full(synthesise_stage):
+    """A production stage with every optional part."""
+    from infrastructure.app import ROOT
     from infrastructure.config import model
     from infrastructure.config.model import AlarmConfig, ApiConfig, TaskConfig
     from infrastructure.config.stages import STAGES
-    from infrastructure.stacks.application import ApplicationStack
 
     config = dataclasses.replace(
         STAGES["production"],
@@ -69,17 +86,10 @@ def full(tmp_path_factory):
         account="111122223333",
         region="us-east-1",
     )
-    folder = tmp_path_factory.mktemp("full")
     # The program has no API yet; the stack for it is checked all the same.
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(model, "API_COMMAND", ROOT / "pyproject.toml")
-    context = json.loads((ROOT / "cdk.json").read_text())["context"]
-    app = App(outdir=str(folder), context=context)
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    ApplicationStack(app, "full", config=config, commit=COMMIT, functions=FUNCTIONS)
-    app.synth()
-    monkeypatch.undo()
-    return Assembly(folder)["full"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(model, "API_COMMAND", ROOT / "pyproject.toml")
+        return synthesise_stage(config)
 
 
 @pytest.fixture(scope="session")
