@@ -170,11 +170,19 @@ class SqsRig:
                 self.aws.sqs.receive_message,
                 QueueUrl=self.response_url,
                 MaxNumberOfMessages=10,
-                VisibilityTimeout=60,
             )
             if not answer.get("Messages"):
                 return found
             found += [json.loads(message["Body"]) for message in answer["Messages"]]
+            # Left there, the first would be visible again before the last of many thousands was read.
+            await self.aws.call(
+                self.aws.sqs.delete_message_batch,
+                QueueUrl=self.response_url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+                    for number, message in enumerate(answer["Messages"])
+                ],
+            )
 
     async def aclose(self) -> None:
         for url in (self.url, self.dead_url, self.response_url):
