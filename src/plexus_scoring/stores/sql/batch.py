@@ -132,12 +132,21 @@ def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
     """Decide all operations on their locked rows, write what changed, return an answer or error for each."""
     ids = sorted({operation.job_id for operation in batch})
     found = bulk.lock(connection, ids, [each.job_id for each in batch if each.with_body])
-    states: dict[str, ScoringJob] = {row[0]: rows.job_of(row) for row in found}
+    states: dict[str, ScoringJob] = {}
+    unreadable: dict[str, ScoringError] = {}  # a newer version's rows are no matter of the others
+    for row in found:
+        try:
+            states[row[0]] = rows.job_of(row)
+        except ScoringError as error:
+            unreadable[row[0]] = error
     bodies: dict[str, str] = {}
     changed: set[str] = set()
     results: list[dict[str, Any]] = []
     answers: list[Any] = []
     for operation in batch:
+        if operation.job_id in unreadable:
+            answers.append(unreadable[operation.job_id])
+            continue
         try:
             change = operation.decide(states.get(operation.job_id))
         except ScoringError as refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plexus_scoring.model.errors import ErrorInfo
+from plexus_scoring.model.errors import ErrorInfo, StoreUnavailable
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.stores.codec import decode, encode, memo_key
@@ -31,7 +31,10 @@ _NO_CONTENT = NewJob(id="", scorecard="", score="")
 
 
 def job_of(row: Sequence[Any]) -> ScoringJob:
-    """Return the job of `STATE_COLUMNS` and its body. Without the body it is enough to decide on its state."""
+    """Return the job of `STATE_COLUMNS` and its body. Without the body it is enough to decide on its state.
+
+    Raises StoreUnavailable for a row that another version wrote.
+    """
     (
         job_id,
         account,
@@ -53,7 +56,7 @@ def job_of(row: Sequence[Any]) -> ScoringJob:
         id=job_id,
         account=account,
         created_at=created_at,
-        status=JobStatus(status),
+        status=_status(status),
         updated_at=updated_at,
         not_before=not_before,
         attempt=attempt,
@@ -70,6 +73,15 @@ def job_of(row: Sequence[Any]) -> ScoringJob:
         item=content.item,
         metadata=content.metadata,
     )
+
+
+def _status(text: str) -> JobStatus:
+    try:
+        return JobStatus(text)
+    except ValueError as error:
+        raise StoreUnavailable(
+            f"a stored job has the unknown status {text!a}; was it written by a newer version?"
+        ) from error
 
 
 def state_of(job: ScoringJob) -> dict[str, Any]:
