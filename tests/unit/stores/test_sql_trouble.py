@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from plexus_scoring.model.errors import StoreUnavailable
-from plexus_scoring.model.job import Claimed
+from plexus_scoring.model.job import Claimed, JobStatus
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql.database import Database
 from tests.support.stores import FakeClock, new_job
@@ -46,3 +46,67 @@ async def test_a_row_that_cannot_be_read_does_not_spoil_its_batch(jobs, url, dam
         return_exceptions=True,
     )
     assert [type(answer) for answer in answers] == [Claimed, Claimed, StoreUnavailable, Claimed]
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Set once a write's transaction is committed; its caller has not heard of it then."""
+    committed, write = asyncio.Event(), Database.write
+
+    async def slow(self, work):
+        answer = await write(self, work)
+        committed.set()
+        await asyncio.sleep(0)
+        return answer
+
+    monkeypatch.setattr(Database, "write", slow)
+    return committed
+
+
+async def cancelled_when(event, work):
+    task = asyncio.create_task(work)
+    await event.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_closing_is_no_failure_though_a_claim_could_not_be_given_back(
+    jobs, answered, monkeypatch, caplog
+):
+    await jobs.create(new_job())
+    answered.clear()
+
+    async def gone(*_args, **_more):
+        raise StoreUnavailable("the database is away")
+
+    monkeypatch.setattr(type(jobs), "release", gone)
+    await cancelled_when(answered, jobs.claim("job-1", lease_seconds=60))
+    await jobs.aclose()
+    assert "lease will run out" in caplog.text
+
+
+async def test_the_oldest_job_is_given_back_if_its_claimer_was_cancelled(jobs, answered):
+    await jobs.create(new_job())
+    answered.clear()
+    await cancelled_when(answered, jobs.claim_oldest(lease_seconds=60))
+    await asyncio.gather(*jobs._abandoned)
+    job = await jobs.get("job-1")
+    assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
+
+
+async def test_a_poll_whose_commit_was_not_heard_of_claims_no_second_job(jobs, monkeypatch):
+    """The transaction is run again after the connection broke in its commit."""
+    await jobs.create(new_job("job-1"))
+    await jobs.create(new_job("job-2"))
+    transaction = Database.transaction
+
+    def twice(self, work, write):
+        transaction(self, work, write)
+        return transaction(self, work, write)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", twice)
+        claimed = await jobs.claim_oldest(lease_seconds=60)
+    assert (claimed.job.id, claimed.job.attempt) == ("job-1", 1)
+    assert (await jobs.get("job-2")).status is JobStatus.PENDING

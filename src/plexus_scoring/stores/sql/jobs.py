@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
 from typing import Any
 
 from sqlalchemy import Connection
 
-from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
+from plexus_scoring.model.errors import (
+    ErrorInfo,
+    InvalidRequest,
+    LeaseLost,
+    NotFound,
+    ScoringError,
+    StoreUnavailable,
+)
 from plexus_scoring.model.job import (
     ClaimAnswer,
     Claimed,
@@ -28,6 +38,8 @@ from plexus_scoring.stores.sql.batch import Batcher, Change
 from plexus_scoring.stores.sql.database import Database
 from plexus_scoring.stores.sql.setup import check_schema
 from plexus_scoring.stores.sql.tokens import new_token
+
+log = logging.getLogger(__name__)
 
 
 class SqlJobStore:
@@ -95,8 +107,14 @@ class SqlJobStore:
     ) -> Claimed | None:
         """Claim the PENDING, due job that was created first and that nobody is looking at."""
         now, token = self._clock.now(), new_token()
+        again = False
 
         def work(connection: Connection) -> Claimed | None:
+            nonlocal again
+            if again and (held := queries.held(connection, token)) is not None:
+                # This very call, made again after the connection broke in its commit.
+                return Claimed(held, transitions.lease_of(held))
+            again = True
             job = queries.lock_oldest(connection, now=now, account=account)
             if job is None:
                 return None
@@ -106,7 +124,13 @@ class SqlJobStore:
 
         if account is not None and not is_id(account):
             return None
-        return await self._database.write(work)
+        claim = asyncio.create_task(self._database.write(work))
+        try:
+            # Shielded: a thread that has begun commits, whatever becomes of its caller.
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            self._beside(self._give_back_oldest(claim))
+            raise
 
     async def renew(self, lease: Lease, *, lease_seconds: float) -> Lease:
         """Move the lease's end."""
@@ -250,13 +274,28 @@ class SqlJobStore:
     async def aclose(self) -> None:
         """Finish what is under way and close the connections."""
         await self._batcher.aclose()
-        await asyncio.gather(*self._abandoned)
+        while self._abandoned:
+            await asyncio.gather(*self._abandoned)
         await self._database.aclose()
 
     def _give_back(self, answer: Any) -> None:
         """Release a claim whose caller was cancelled while it was made: nobody works on it."""
         if isinstance(answer, Claimed):
-            release = self.release(answer.lease, delay=0, counted=False)
-            task = asyncio.create_task(release)
-            self._abandoned.add(task)
-            task.add_done_callback(self._abandoned.discard)
+            self._beside(self._release_unheard(answer.lease))
+
+    async def _give_back_oldest(self, claim: asyncio.Task[Claimed | None]) -> None:
+        with contextlib.suppress(ScoringError):  # then nothing was claimed
+            self._give_back(await claim)
+
+    async def _release_unheard(self, lease: Lease) -> None:
+        try:
+            await self.release(lease, delay=0, counted=False)
+        except (LeaseLost, StoreUnavailable) as error:
+            log.warning(
+                "job %s not given back, its lease will run out: %s", lease.job_id, error.message
+            )
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)

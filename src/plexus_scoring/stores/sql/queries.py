@@ -45,6 +45,13 @@ def lock_oldest(connection: Connection, *, now: float, account: str | None) -> S
     return None if row is None else rows.job_of(row)
 
 
+def held(connection: Connection, token: str) -> ScoringJob | None:
+    """Return the job that is under the lease of this token. No index has the tokens: not for every claim."""
+    query = _JOB.where(_C.status == JobStatus.IN_PROGRESS.value, _C.lease_token == token)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else rows.job_of(row)
+
+
 def save(connection: Connection, changed: ScoringJob) -> None:
     """Write a locked job's state."""
     connection.execute(
