@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from plexus_scoring.model.errors import StoreUnavailable
+from plexus_scoring.model.errors import ConfigurationError, StoreUnavailable
 from plexus_scoring.model.job import Claimed, JobStatus
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql.database import Database
@@ -110,3 +110,25 @@ async def test_a_poll_whose_commit_was_not_heard_of_claims_no_second_job(jobs, m
         claimed = await jobs.claim_oldest(lease_seconds=60)
     assert (claimed.job.id, claimed.job.attempt) == ("job-1", 1)
     assert (await jobs.get("job-2")).status is JobStatus.PENDING
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://127.0.0.1:1/jobs?user=ann&password=hunter2",
+        "postgresql://ann:hunter2@127.0.0.1:1/jobs",
+        "postgresql://ann:x@hunter2@127.0.0.1:1/jobs",
+        "postgresql://ann:x@y:hunter2@127.0.0.1/jobs",
+    ],
+)
+async def test_no_error_tells_the_password(url):
+    async def use():
+        stores = sql.connect(url)
+        try:
+            await stores.jobs.get("job-1")
+        finally:
+            await stores.aclose()
+
+    with pytest.raises((StoreUnavailable, ConfigurationError)) as caught:
+        await use()
+    assert "hunter2" not in str(caught.value)

@@ -26,6 +26,10 @@ _ATTEMPTS = 3
 _AGAIN = {"40001", "40P01"}
 # PostgreSQL's "undefined table" and "undefined column".
 _UNDEFINED = {"42P01", "42703"}
+_NO_URL = (
+    "PLEXUS_DATABASE_URL is no database URL: use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE, "
+    "with @ : / ? # within a user's name or password percent-encoded (%40 for @)"
+)
 _SQLITE_BUSY_MS = 10_000
 _POSTGRESQL_CONNECT = {
     "connect_timeout": 5,
@@ -51,7 +55,8 @@ class Database:
         parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.writers = 1 if self.is_sqlite else writers or 2
-        self.name = parsed.render_as_string(hide_password=True)
+        # Without the options after "?", where a password may stand as well.
+        self.name = parsed.set(query={}).render_as_string(hide_password=True)
         self.engine = _engine(parsed, connections=self.writers + readers)
         self._write_threads = ThreadPoolExecutor(self.writers, "sql-write")
         self._read_threads = ThreadPoolExecutor(readers, "sql-read")
@@ -98,11 +103,13 @@ class Database:
 
 
 def parse_url(url: str) -> URL:
-    """Return the URL with our driver. Raises ConfigurationError."""
+    """Return the URL with our driver. Raises ConfigurationError, which quotes nothing: any part may be a password's."""
     try:
         parsed = make_url(url)
-    except (SQLAlchemyError, ValueError) as error:
-        raise ConfigurationError(f"PLEXUS_DATABASE_URL is no database URL: {error}") from error
+    except (SQLAlchemyError, ValueError):
+        raise ConfigurationError(_NO_URL) from None
+    if "@" in (parsed.host or ""):
+        raise ConfigurationError(_NO_URL)
     backend = parsed.get_backend_name()
     if backend in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
