@@ -132,3 +132,19 @@ async def test_no_error_tells_the_password(url):
     with pytest.raises((StoreUnavailable, ConfigurationError)) as caught:
         await use()
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_database_of_a_newer_version_asks_for_a_newer_program(url):
+    change(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        sql.upgrade(url)
+    stores = sql.connect(url)
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        await stores.jobs.check()
+    await stores.aclose()
+
+
+def test_a_file_that_cannot_be_made_is_a_matter_of_configuration(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="PLEXUS_DATABASE_URL"):
+        sql.upgrade(f"sqlite:///{tmp_path}/file/jobs.db")

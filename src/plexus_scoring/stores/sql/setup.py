@@ -25,7 +25,7 @@ def upgrade(url: str) -> str:
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        Path(str(parsed.database)).resolve().parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(Path(str(parsed.database)).resolve().parent)
     database = Database(url, writers=1, readers=1)
     config = _config()
 
@@ -33,6 +33,7 @@ def upgrade(url: str) -> str:
         if not database.is_sqlite:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
         config.attributes["connection"] = connection
+        _version(connection)
         command.upgrade(config, "head")
 
     try:
@@ -49,13 +50,33 @@ def newest_version() -> str | None:
 
 def check_schema(connection: Connection) -> None:
     """Raise ConfigurationError unless the tables are those of this version."""
-    there = MigrationContext.configure(connection).get_current_revision()
-    wanted = newest_version()
+    there, wanted = _version(connection), newest_version()
     if there != wanted:
         raise ConfigurationError(
             f"the database is at version {there or 'none'}, this program needs {wanted}: "
             "run `plexus-scoring db upgrade`"
         )
+
+
+def _version(connection: Connection) -> str | None:
+    """Return the database's version. Raises ConfigurationError for one that this program does not know."""
+    there = MigrationContext.configure(connection).get_current_revision()
+    known = [each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()]
+    if there is not None and there not in known:
+        raise ConfigurationError(
+            f"the database is at version {there}, newer than this program's {known[0]}: install the "
+            "plexus-scoring that it was upgraded with"
+        )
+    return there
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"PLEXUS_DATABASE_URL: directory {path} cannot be made: {error.strerror}"
+        ) from error
 
 
 def _config() -> Any:
