@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -18,9 +20,11 @@ from plexus_scoring.model.errors import (
     StoreUnavailable,
     shorten,
 )
+from plexus_scoring.stores.sql.lines import Lines
 
 T = TypeVar("T")
 
+_NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 _ATTEMPTS = 3
 # PostgreSQL's "serialization failure" and "deadlock detected": the transaction did nothing, do it again.
 _AGAIN = {"40001", "40P01"}
@@ -31,6 +35,8 @@ _NO_URL = (
     "with @ : / ? # within a user's name or password percent-encoded (%40 for @)"
 )
 _SQLITE_BUSY_MS = 10_000
+# Longer than the server lets a statement run: only a server or a line that is stuck takes so long.
+UNANSWERED_SECONDS = 30.0
 _POSTGRESQL_CONNECT = {
     "connect_timeout": 5,
     "application_name": "plexus-scoring",
@@ -51,13 +57,22 @@ class Database:
     driver would save 0.07 ms of CPU a job, which is not what bounds a worker (``docs/adr/0007-group-commit.md``).
     """
 
-    def __init__(self, url: str, *, writers: int | None = None, readers: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        writers: int | None = None,
+        readers: int = 4,
+        unanswered_seconds: float = UNANSWERED_SECONDS,
+    ) -> None:
         parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.writers = 1 if self.is_sqlite else writers or 2
         # Without the options after "?", where a password may stand as well.
         self.name = parsed.set(query={}).render_as_string(hide_password=True)
         self.engine = _engine(parsed, connections=self.writers + readers)
+        self._lines = None if self.is_sqlite else Lines(self.engine, limit=unanswered_seconds)
+        self._closed = False
         self._write_threads = ThreadPoolExecutor(self.writers, "sql-write")
         self._read_threads = ThreadPoolExecutor(readers, "sql-read")
 
@@ -70,7 +85,10 @@ class Database:
         return await self._run(self._read_threads, work, write=False)
 
     async def aclose(self) -> None:
-        """Close all connections. Safe to call twice."""
+        """Close all connections, and cut those that wait for an answer. Safe to call twice."""
+        self._closed = True
+        if self._lines is not None:
+            self._lines.close()
         for threads in (self._write_threads, self._read_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self.engine.dispose()
@@ -79,6 +97,8 @@ class Database:
         self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], *, write: bool
     ) -> T:
         loop = asyncio.get_running_loop()
+        if self._lines is not None:
+            self._lines.watch()
         try:
             return await loop.run_in_executor(threads, self.transaction, work, write)
         except RuntimeError as error:
@@ -92,14 +112,17 @@ class Database:
         while True:
             attempt += 1
             try:
-                with self.engine.connect() as connection:
+                with self.engine.connect() as connection, self._cuttable(connection):
                     connection.execution_options(plexus_write=write)
                     with connection.begin():
                         return work(connection)
             except SQLAlchemyError as error:
-                if attempt < _ATTEMPTS and _may_pass_at_once(error):
+                if attempt < _ATTEMPTS and _may_pass_at_once(error) and not self._closed:
                     continue
                 raise translate(error, self.name) from error
+
+    def _cuttable(self, connection: Connection) -> AbstractContextManager[None]:
+        return _NOTHING if self._lines is None else self._lines.under_way(connection)
 
 
 def parse_url(url: str) -> URL:

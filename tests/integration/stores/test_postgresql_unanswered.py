@@ -1,0 +1,60 @@
+"""A PostgreSQL that answers no more, while its connections stay open, holds neither threads nor the process's end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from plexus_scoring.model.errors import StoreUnavailable
+from plexus_scoring.stores.sql.database import Database
+from tests.support.services import postgresql
+
+NO_ANSWER = text("SELECT pg_sleep(19)")  # the server itself ends a statement after 20 s
+
+
+@pytest.fixture(scope="module")
+def url():
+    with postgresql() as url:
+        yield url
+        with psycopg.connect(
+            url, autocommit=True
+        ) as connection:  # the server waits for its sleepers
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+
+
+def one(connection):
+    return connection.execute(text("SELECT 1")).scalar_one()
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+async def test_a_transaction_without_an_answer_frees_its_thread(url, call):
+    database = Database(url, writers=1, readers=1, unanswered_seconds=0.2)
+    run = getattr(database, call)
+    async with asyncio.timeout(15):
+        with pytest.raises(StoreUnavailable):
+            await run(lambda connection: connection.execute(NO_ANSWER))
+        assert await run(one) == 1
+    await database.aclose()
+
+
+async def test_closing_ends_what_gets_no_answer(url):
+    database = Database(url, writers=1, readers=1)
+    begun = threading.Event()
+
+    def work(connection):
+        begun.set()
+        connection.execute(NO_ANSWER)
+
+    call = asyncio.create_task(database.read(work))
+    await asyncio.to_thread(begun.wait)
+    call.cancel()
+    await database.aclose()
+    async with asyncio.timeout(15):
+        await asyncio.to_thread(database._read_threads.shutdown)
