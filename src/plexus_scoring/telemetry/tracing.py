@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -23,6 +25,10 @@ Attributes = Mapping[str, str | int | float | bool]
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Either of them set turns tracing on (OpenTelemetry, "OTLP Exporter Configuration")."""
+
+SHUTDOWN_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 
@@ -71,11 +77,17 @@ def configure(
     return True
 
 
-def shutdown() -> None:
-    """Send what is buffered and turn tracing off."""
+def shutdown(*, seconds: float = SHUTDOWN_SECONDS) -> None:
+    """Turn tracing off, and send what is buffered for so long: a collector that hangs must not hold up a stop."""
     provider, _State.provider, _State.tracer = _State.provider, None, None
-    if provider is not None:
-        provider.shutdown()
+    if provider is None:
+        return
+    # The library waits 30 s, longer than an orchestrator's grace after the drain, and takes no limit.
+    sending = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
+    sending.start()
+    sending.join(seconds)
+    if sending.is_alive():
+        log.warning("the last spans were not sent in %.0f s", seconds)
 
 
 def span(

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -55,3 +57,24 @@ async def test_spans_hang_below_the_senders(exporter):
     # The response goes out under our own span, not under the sender's.
     assert seen[0].startswith("00-0af7651916cd43dd8448eb211c80319c-")
     assert seen[0] != PARENT
+
+
+def test_a_collector_that_hangs_does_not_hold_up_a_stop(caplog):
+    answered = threading.Event()
+
+    class Hanging(InMemorySpanExporter):
+        def export(self, spans):
+            answered.wait(60)
+            return super().export(spans)
+
+    assert tracing.configure(exporter=Hanging(), environ={})
+    with tracing.span("x"):
+        pass
+    stopping = threading.Thread(target=tracing.shutdown, kwargs={"seconds": 0.01})
+    stopping.start()
+    stopping.join(10)
+    hangs = stopping.is_alive()
+    answered.set()
+    stopping.join()
+    assert not hangs
+    assert "not sent" in caplog.text
