@@ -7,7 +7,7 @@ import logging
 from types import TracebackType
 from typing import Self
 
-from plexus_scoring.model.errors import DeadlineExceeded, LeaseLost, StoreUnavailable
+from plexus_scoring.model.errors import DeadlineExceeded, LeaseLost, describe, loggable
 from plexus_scoring.model.job import Lease
 from plexus_scoring.ports import Clock, JobStore
 
@@ -86,9 +86,9 @@ class HeldLease:
             self._lost = lost
             self._scope.reschedule(self._loop.time())
             return
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001  were it one that nobody foresaw, nobody would renew any more
             # The lease may still hold: the fence decides in the end, so the work goes on.
-            log.warning("lease not renewed, trying again: %s", error)
+            log.warning("lease not renewed, trying again: %s", loggable(describe(error)))
             self._schedule(self._seconds / RENEWALS_PER_LEASE / 4)
             return
         self._schedule(self._seconds / RENEWALS_PER_LEASE)

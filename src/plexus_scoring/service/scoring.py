@@ -184,8 +184,9 @@ class ScoringService:
             return self._drop(error)
         except Exception as error:  # noqa: BLE001  every error ends as a state of the job; `describe` keeps its class
             return await self._unsuccessful(request, job, lease, error)
-        self._measure(result, started)
+        self._measure_spent(result)
         await self._respond(response_of_result(request, result))
+        self._metrics.observe(names.JOB_SECONDS, self._clock.now() - started)
         self._count(names.OUTCOME_COMPLETED)
         return Ack()
 
@@ -293,9 +294,9 @@ class ScoringService:
     async def _give_back(self, lease: Lease) -> None:
         try:
             await self._jobs.release(lease, delay=0.0, counted=False)
-        except (LeaseLost, StoreUnavailable) as error:
+        except Exception as error:  # noqa: BLE001  the caller is being cancelled, and stays so
             # The lease runs out by itself then; the next claimer pays the wait, nothing is lost.
-            log.warning("job not given back, its lease will run out: %s", error)
+            log.warning("job not given back, its lease will run out: %s", loggable(describe(error)))
 
     def _drop(self, lost: LeaseLost) -> Disposition:
         """Another claimer has the job. Redelivery finds out how it ended there."""
@@ -304,8 +305,7 @@ class ScoringService:
         self._count(names.OUTCOME_DROPPED)
         return Retry(self._policy.retry_base, counted=False)
 
-    def _measure(self, result: ScoreResult, started: float) -> None:
-        self._metrics.observe(names.JOB_SECONDS, self._clock.now() - started)
+    def _measure_spent(self, result: ScoreResult) -> None:
         spent = (result.cost, result.dependencies_cost)
         if any(cost.llm_calls for cost in spent):
             prompt = sum(cost.prompt_tokens for cost in spent)

@@ -191,6 +191,31 @@ async def test_a_response_that_cannot_be_sent_is_sent_on_redelivery_without_scor
     assert len(bench.responder.sent) == 1
 
 
+async def test_a_jobs_seconds_are_those_until_its_response(bench, monkeypatch):
+    async def slow(_response):
+        bench.clock.time += 5
+
+    monkeypatch.setattr(bench.responder, "respond", slow)
+    assert await bench.service.handle(REQUEST) == Ack()
+    assert bench.metrics.values[names.JOB_SECONDS] == [5]
+
+
+async def test_a_stop_stays_a_stop_though_the_job_cannot_be_given_back(bench):
+    scoring = asyncio.Event()
+
+    async def for_ever(_context):
+        scoring.set()
+        await asyncio.Event().wait()
+
+    bench.engine.script = [for_ever]
+    bench.fail("jobs", "release", "before", RuntimeError("unforeseen"))
+    work = asyncio.create_task(bench.service.handle(REQUEST))
+    await scoring.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
 async def test_a_commit_whose_answer_is_lost_is_found_done(bench):
     bench.fail("jobs", "complete", "after", StoreUnavailable("connection reset"))
     assert isinstance(await bench.service.handle(REQUEST), Retry)
@@ -270,7 +295,8 @@ async def test_a_late_completion_is_refused_by_the_fence(bench):
     assert bench.responder.sent == []
 
 
-async def test_the_lease_is_renewed_while_the_engine_runs():
+@pytest.mark.parametrize("fault", [StoreUnavailable("throttled"), RuntimeError("unforeseen")])
+async def test_the_lease_is_renewed_while_the_engine_runs(fault):
     bench = Bench(policy=Policy(lease_seconds=0.03))
     await bench.fill()
     await bench.store.create(
@@ -278,12 +304,13 @@ async def test_the_lease_is_renewed_while_the_engine_runs():
     )
 
     async def until_renewed_twice(context):
-        while bench.ports["jobs"].calls["renew"] < 2:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while bench.ports["jobs"].calls["renew"] < 2:
+                await asyncio.sleep(0)
         return ScoreOutcome(value="Yes")
 
     bench.engine.script = [until_renewed_twice]
-    bench.fail("jobs", "renew", "before", StoreUnavailable("throttled"))
+    bench.fail("jobs", "renew", "before", fault)
     assert await bench.service.handle(REQUEST) == Ack()
 
 
