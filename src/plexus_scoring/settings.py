@@ -16,8 +16,10 @@ import msgspec
 
 from plexus_scoring.model.errors import ConfigurationError
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+# Thirty years: "inf" is a number as well, but one that no database's column and no timer can hold.
+_LONGEST = 1e9
+Positive = Annotated[float, msgspec.Meta(gt=0, le=_LONGEST)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 

@@ -26,6 +26,13 @@ def test_values_are_typed_and_an_empty_variable_is_not_set():
     assert settings.mode == "real"
 
 
+@pytest.mark.parametrize("name", ["PLEXUS_LEASE_SECONDS", "PLEXUS_DRAIN_SECONDS"])
+@pytest.mark.parametrize("text", ["inf", "nan", "-1"])
+def test_a_time_is_a_finite_number(name, text):
+    with pytest.raises(ConfigurationError, match=name):
+        Settings.from_environment({name: text})
+
+
 def test_all_malformed_variables_are_named_at_once_and_secrets_are_not_shown():
     environ = {
         "PLEXUS_MAX_ATTEMPTS": "0",
