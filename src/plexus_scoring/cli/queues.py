@@ -74,13 +74,11 @@ def list_dead(
 
     async def work() -> list[DeadMessage]:
         async with _admin(load_settings(), transport) as admin:
-            return [
-                message
-                async for message in admin.dead_letters(limit)
-                if reason in (None, message.reason_code)
-            ]
+            return [message async for message in admin.dead_letters(limit)]
 
-    messages = run(work())
+    seen = run(work())
+    messages = [message for message in seen if reason in (None, message.reason_code)]
+    _tell_of_limit(len(seen), limit)
     if output_format == Format.JSON:
         print_json([_shown(message, body=False) for message in messages])
         return
@@ -128,11 +126,14 @@ def redrive(
     What cannot be read as a request stays: it would only die again.
     """
     chosen: list[DeadMessage] = []
+    seen = 0
 
     async def work() -> int:
         async with _admin_and_jobs(load_settings(), transport) as (admin, application):
 
             async def choose(message: DeadMessage) -> bool:
+                nonlocal seen
+                seen += 1
                 if message_id not in (None, message.id) or reason not in (
                     None,
                     message.reason_code,
@@ -152,6 +153,7 @@ def redrive(
             return await admin.redrive(choose, limit=limit)
 
     moved = run(work())
+    _tell_of_limit(seen, limit)
     if output_format == Format.JSON:
         messages = [_shown(message, body=False) for message in chosen]
         print_json({"dry_run": dry_run, "moved": moved, "messages": messages})
@@ -190,12 +192,19 @@ def sweep(
             )
 
     swept = run(work())
+    _tell_of_limit(len(swept), limit)
     if output_format == Format.JSON:
         print_json({"put_back": swept})
         return
     for job_id in swept:
         typer.echo(job_id)
     typer.echo(f"{len(swept)} put back on the queue", err=True)
+
+
+def _tell_of_limit(seen: int, limit: int) -> None:
+    """Say on stderr that there may be more, among which is perhaps what was asked for."""
+    if seen >= limit:
+        typer.echo(f"looked at {limit} only, there may be more: see --limit", err=True)
 
 
 async def _reopen(application: Application, job_id: str) -> None:

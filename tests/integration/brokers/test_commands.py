@@ -81,6 +81,11 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     shown = json.loads(command("dlq", "show", "scorecard_error").stdout)
     assert shown["body"] == {"scoring_job_id": "j1"}
 
+    # Who sees a part only is told so: the others may be those that were asked for.
+    for part in (("list",), ("redrive", "--reason", "invalid_request", "--dry-run")):
+        assert "--limit" in command("dlq", *part, "--limit", "1").stderr
+        assert "--limit" not in command("dlq", *part).stderr
+
     choose = ("dlq", "redrive", "--reason", "scorecard_error")
     assert "would move" in command(*choose, "--dry-run").stdout
     tried = json.loads(command(*choose, "--dry-run", "--format", "json").stdout)
@@ -97,6 +102,7 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     assert job.status is JobStatus.PENDING
 
     assert command("sweep", "--older-than", "0").stdout.split() == ["j1"]
+    assert "--limit" in command("sweep", "--older-than", "0", "--limit", "1").stderr
     swept = command("sweep", "--older-than", "0", "--format", "json")
     assert json.loads(swept.stdout) == {"put_back": ["j1"]}
     await stores.aclose()
