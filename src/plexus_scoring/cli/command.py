@@ -113,6 +113,9 @@ def configure_logs() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level or logging.WARNING)
+    if level != logging.DEBUG:
+        # It logs, as an error, what it raises as well; our own line says it once, and workers wait for a broker.
+        logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 
 def stop(code: Exit) -> None:

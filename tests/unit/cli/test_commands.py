@@ -443,3 +443,15 @@ def test_the_same_id_with_another_item_is_told(run, scorecard, item, tmp_path, m
     told = run(*command, "j", "--item", other)
     assert (told.code, "job j stays as it was" in told.err) == (0, True)
     assert run(*command, "", "--item", other).code == 2
+
+
+def test_a_broker_that_is_away_is_told_in_one_line(run, monkeypatch):
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "rabbitmq")
+    monkeypatch.setenv("PLEXUS_RABBITMQ_URL", "amqp://ann:hunter2@127.0.0.1:1/")
+    monkeypatch.setenv("PLEXUS_RABBITMQ_REQUEST_QUEUE", "q")
+    monkeypatch.setenv("PLEXUS_RABBITMQ_RESPONSE_QUEUE", "r")
+    told = run("queue", "stats")
+    assert told.code == 4
+    [line] = told.err.splitlines()
+    assert line.startswith("RabbitMQ cannot be reached")
+    assert "hunter2" not in line
