@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from plexus_scoring.model.errors import ConfigurationError, StoreUnavailable
+from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.job import Claimed, JobStatus
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql.database import Database
@@ -148,3 +148,40 @@ def test_a_file_that_cannot_be_made_is_a_matter_of_configuration(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="PLEXUS_DATABASE_URL"):
         sql.upgrade(f"sqlite:///{tmp_path}/file/jobs.db")
+
+
+async def test_purging_looks_at_no_job_that_stays(jobs, url):
+    """A look at every job takes longer than a statement may, where there are millions."""
+    statements = []
+    stores = sql.connect(url, clock=FakeClock())
+    event.listen(
+        stores.database.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, parameters, *_more: statements.append(
+            (statement, parameters)
+        ),
+    )
+    for account in ("one", "two"):
+        lease = (await claimed_new(jobs, account)).lease
+        await jobs.fail(lease, ErrorInfo(code="x", message="m"))
+    assert (await stores.purge(retention_seconds=-1)).jobs == 2
+    plans = [
+        row.detail
+        for statement, parameters in statements
+        if statement.startswith("SELECT")
+        for row in await stores.database.read(
+            lambda connection, statement=statement, parameters=parameters: (
+                connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            )
+        )
+    ]
+    await stores.aclose()
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+
+
+async def claimed_new(jobs, account):
+    job = new_job(f"job-of-{account}", account=account)
+    claimed = await jobs.claim(job.id, lease_seconds=60, new=job)
+    assert isinstance(claimed, Claimed)
+    return claimed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from plexus_scoring.ports import Clock
 from plexus_scoring.stores.clock import SystemClock
@@ -12,6 +13,7 @@ from plexus_scoring.stores.sql.jobs import SqlJobStore
 from plexus_scoring.stores.sql.purge import (
     CHECKPOINTS_KEPT_SECONDS,
     Purged,
+    first_account,
     purge_checkpoints,
     purge_jobs,
 )
@@ -47,12 +49,13 @@ class SqlStores:
             StoreUnavailable: the database cannot be reached; what was deleted until then stays deleted.
         """
         now = self.clock.now()
-        jobs, more = 0, True
-        while more:
-            deleted = await self.database.write(
-                lambda connection: purge_jobs(connection, ended_before=now - retention_seconds)
-            )
-            jobs, more = jobs + deleted, deleted > 0
+        jobs = 0
+        account = await self.database.read(first_account)
+        while account is not None:
+            work = partial(purge_jobs, account=account, ended_before=now - retention_seconds)
+            while deleted := await self.database.write(work):
+                jobs += deleted
+            account = await self.database.read(partial(first_account, after=account))
         checkpoints = await self.database.write(
             lambda connection: purge_checkpoints(
                 connection, made_before=now - CHECKPOINTS_KEPT_SECONDS

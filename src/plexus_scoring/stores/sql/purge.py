@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from plexus_scoring.model.job import JobStatus
 from plexus_scoring.stores.sql import schema
 
 BATCH = 500
-"""Jobs deleted in one transaction: a worker's transactions wait for none that is long."""
+"""Jobs of a status deleted in one transaction: a worker's transactions wait for none that is long."""
 CHECKPOINTS_KEPT_SECONDS = 7 * 24 * 3600.0
 """As in the DynamoDB store: no attempt comes back to its checkpoints after so long."""
 
@@ -25,16 +25,32 @@ class Purged:
     checkpoints: int = 0
 
 
-def purge_jobs(connection: Connection, *, ended_before: float) -> int:
-    """Delete up to `BATCH` jobs that ended before a time (seconds since the epoch), with what belongs to them.
+def first_account(connection: Connection, *, after: str = "") -> str | None:
+    """Return the account that has jobs and comes after another one; None at the end."""
+    account = schema.jobs.c.account
+    found: str | None = connection.scalar(select(func.min(account)).where(account > after))
+    return found
 
-    Jobs that are locked, because they are being redriven, are passed over.
+
+def purge_jobs(connection: Connection, *, account: str, ended_before: float) -> int:
+    """Delete up to `BATCH` jobs of an account that ended before a time, with what belongs to them.
+
+    Jobs that are locked, because they are being redriven, are passed over. An account and a status at a time, which
+    the index of listings answers: any other way looks at every job that stays.
     """
+    return sum(_purge(connection, account, status, ended_before) for status in _ENDED)
+
+
+def _purge(connection: Connection, account: str, status: str, ended_before: float) -> int:
     columns = schema.jobs.c
     ids = list(
         connection.execute(
             select(columns.id)
-            .where(columns.status.in_(_ENDED), columns.updated_at < ended_before)
+            .where(
+                columns.account == account,
+                columns.status == status,
+                columns.updated_at < ended_before,
+            )
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).scalars()
