@@ -31,6 +31,8 @@ def upgrade(url: str) -> str:
 
     def work(connection: Connection) -> None:
         if not database.is_sqlite:
+            # Neither a migration nor the wait for another's is a statement of a worker.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
         config.attributes["connection"] = connection
         _version(connection)

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers no more, while its connections stay open, holds neither threads nor the process's end."""
+"""How long PostgreSQL may take: one that answers no more holds neither threads nor a process's end; a migration may."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from plexus_scoring.model.errors import StoreUnavailable
+from plexus_scoring.stores.sql import setup
 from plexus_scoring.stores.sql.database import Database
 from tests.support.services import postgresql
 
@@ -58,3 +59,16 @@ async def test_closing_ends_what_gets_no_answer(url):
     await database.aclose()
     async with asyncio.timeout(15):
         await asyncio.to_thread(database._read_threads.shutdown)
+
+
+def test_an_upgrade_may_take_as_long_as_it_needs(url, monkeypatch):
+    """Also to wait for another one: a worker's limits are for a worker's statements."""
+    limits = []
+
+    def migrate(config, _revision):
+        connection = config.attributes["connection"]
+        limits.append(connection.execute(text("SHOW statement_timeout")).scalar_one())
+
+    monkeypatch.setattr(setup.command, "upgrade", migrate)
+    setup.upgrade(url)
+    assert limits == ["0"]
