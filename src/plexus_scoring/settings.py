@@ -220,7 +220,7 @@ class Settings:
     )
     breaker_failures: Count = _setting(
         "PLEXUS_BREAKER_FAILURES",
-        "Failures in a row, of the store or of a model provider, after which a worker takes no jobs.",
+        "Failures in a row, of a store or of a model provider, after which a worker takes no jobs.",
         10,
     )
     breaker_seconds: Positive = _setting(

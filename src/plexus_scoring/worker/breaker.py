@@ -1,4 +1,4 @@
-"""A circuit breaker: while the store or a model provider is down, no jobs are taken.
+"""A circuit breaker: while a store or a model provider is down, no jobs are taken.
 
 Without it a worker would go through its queue as fast as it can fail, give every job back and, where a broker counts
 deliveries, use up the messages' chances. It watches calls from outside: adapters and the service know nothing of it.
@@ -7,7 +7,6 @@ deliveries, use up the messages' chances. It watches calls from outside: adapter
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +17,15 @@ from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+WATCHED: dict[str, tuple[str, type[ScoringError], frozenset[str]]] = {
+    "jobs": ("store", StoreUnavailable, frozenset({"claim", "complete"})),
+    # A score that cannot be kept is scored again, at no attempt's cost: its trace needs a circuit as its result does.
+    "attachments": ("attachments", StoreUnavailable, frozenset({"put"})),
+    "catalog": ("catalog", StoreUnavailable, frozenset({"item", "scorecard"})),
+    "engine": ("engine", EngineUnavailable, frozenset({"score"})),
+}
+"""Part of the service: its dependency's name, the error that says that it is down, and the calls that tell."""
 
 
 class Circuit:
@@ -99,39 +107,41 @@ class Breaker:
         metrics: Metrics,
         changed: Callable[[str, str | None], None],
     ) -> None:
-        """Make a circuit for the store and one for the engine."""
+        """Make a circuit for each dependency of `WATCHED`."""
         self._metrics = metrics
         self._tell = changed
-        make = functools.partial(
-            Circuit, failures=failures, seconds=seconds, changed=self._on_change
-        )
-        self.store = make("store")
-        self.engine = make("engine")
-        for circuit in (self.store, self.engine):
+        self.circuits = {
+            part: Circuit(name, failures=failures, seconds=seconds, changed=self._on_change)
+            for part, (name, _, _) in WATCHED.items()
+        }
+        for circuit in self.circuits.values():
             metrics.gauge(names.BREAKER_OPEN, 0, dependency=circuit.name)
 
     @property
     def is_open(self) -> bool:
         """Whether jobs may be taken: the gate's word; an electrician would call the circuit closed."""
-        return self.store.wait == 0 and self.engine.wait == 0
+        return self._wait == 0
 
     async def wait_open(self) -> None:
         """Wait until jobs may be taken."""
         while not self.is_open:  # noqa: ASYNC110  it is time that opens it, not an event
-            await asyncio.sleep(max(self.store.wait, self.engine.wait))
+            await asyncio.sleep(self._wait)
 
     def tick(self) -> None:
         """To be called about every second."""
-        self.store.tick()
-        self.engine.tick()
+        for circuit in self.circuits.values():
+            circuit.tick()
 
-    def watch(self, name: str, part: Any) -> Any:
+    def watch(self, part: str, target: Any) -> Any:
         """Return what stands in for a part of the service, if its calls tell of a circuit."""
-        if name == "jobs":
-            return _Watched(part, self.store, StoreUnavailable, frozenset({"claim", "complete"}))
-        if name == "engine":
-            return _Watched(part, self.engine, EngineUnavailable, frozenset({"score"}))
-        return part
+        if part not in WATCHED:
+            return target
+        _, failure, methods = WATCHED[part]
+        return _Watched(target, self.circuits[part], failure, methods)
+
+    @property
+    def _wait(self) -> float:
+        return max(circuit.wait for circuit in self.circuits.values())
 
     def _on_change(self, name: str, problem: str | None) -> None:
         self._metrics.gauge(names.BREAKER_OPEN, 0 if problem is None else 1, dependency=name)

@@ -5,7 +5,7 @@ import pytest
 from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed, StoreUnavailable
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import MemoryMetrics
-from plexus_scoring.worker.breaker import Breaker, Circuit
+from plexus_scoring.worker.breaker import WATCHED, Breaker, Circuit
 
 
 class Part:
@@ -110,17 +110,41 @@ async def test_it_watches_the_engine_and_knows_a_refusal_from_an_outage(told):
 async def test_parts_that_tell_nothing_are_left_alone():
     breaker = Breaker(failures=1, seconds=1, metrics=MemoryMetrics(), changed=lambda *_: None)
     part = object()
-    assert breaker.watch("catalog", part) is part
+    assert breaker.watch("responder", part) is part
 
 
-async def test_the_stores_outage_is_told_apart_from_the_engines():
-    breaker = Breaker(failures=1, seconds=60, metrics=MemoryMetrics(), changed=lambda *_: None)
+@pytest.mark.parametrize(
+    ("part", "method", "dependency"),
+    [
+        ("jobs", "claim", "store"),
+        ("jobs", "complete", "store"),
+        ("catalog", "scorecard", "catalog"),
+        ("attachments", "put", "attachments"),
+    ],
+)
+async def test_the_outage_of_each_store_has_its_name(told, part, method, dependency):
+    breaker = Breaker(
+        failures=1, seconds=60, metrics=MemoryMetrics(), changed=lambda *what: told.append(what)
+    )
 
-    class Jobs:
-        async def claim(self):
-            raise StoreUnavailable("gone")
+    async def gone():
+        raise StoreUnavailable("gone")
 
+    async def there():
+        return "here"
+
+    others = {
+        other: breaker.watch(
+            other, type("Part", (), dict.fromkeys(WATCHED[other][2], staticmethod(there)))()
+        )
+        for other in WATCHED
+    }
     with pytest.raises(StoreUnavailable):
-        await breaker.watch("jobs", Jobs()).claim()
-    assert breaker.store.wait > 0
-    assert breaker.engine.wait == 0
+        await getattr(
+            breaker.watch(part, type("Part", (), {method: staticmethod(gone)})()), method
+        )()
+    for other, (_, _, methods) in WATCHED.items():
+        if other != part:
+            assert await getattr(others[other], min(methods))() == "here"
+    assert not breaker.is_open  # what else works does not make up for it
+    assert told == [(dependency, "gone")]
