@@ -26,8 +26,7 @@ _SWEEP_SECONDS = 1.0
 class _Publish(NamedTuple):
     confirm: asyncio.Future[Any]
     message_id: str
-    properties: spec.Basic.Properties
-    method: bytes
+    head: bytes
     body: bytes
 
 
@@ -62,6 +61,7 @@ class Publisher:
             aiormq.exceptions.PublishError: no queue takes it.
             aiormq.exceptions.DeliveryError: the broker refused it.
             ConnectionError, TimeoutError: no confirm came.
+            TypeError, ValueError, OverflowError: AMQP has no frame for such properties or such a routing key.
         """
         message_id = properties.message_id or uuid.uuid4().hex
         properties.message_id = message_id
@@ -70,10 +70,12 @@ class Publisher:
             await asyncio.wait({other})
         if self.is_closed:
             raise ConnectionError("the channel is closed")
+        # Before anything is noted down: what cannot be encoded must fail alone, and not with all of its turn.
+        header = ContentHeader(body_size=len(body), properties=properties)
+        head = self._method(exchange, routing_key) + marshal(header, self._channel.number)
         confirm = self._by_id[message_id] = self._loop.create_future()
         confirm.add_done_callback(functools.partial(self._settled, message_id))
-        method = self._methods.get((exchange, routing_key)) or self._method(exchange, routing_key)
-        self._pending.append(_Publish(confirm, message_id, properties, method, body))
+        self._pending.append(_Publish(confirm, message_id, head, body))
         self._sent.append((self._loop.time() + self._confirm_seconds, confirm))
         if self._flushing is None:
             self._flushing = self._loop.create_task(self._flush())
@@ -98,12 +100,10 @@ class Publisher:
         channel, number = self._channel, self._channel.number
         pending, self._pending = self._pending, []
         parts: list[bytes] = []
-        for confirm, message_id, properties, method, body in pending:
+        for confirm, message_id, head, body in pending:
             if confirm.done():
                 continue  # its caller has gone
-            parts.append(method)
-            header = ContentHeader(body_size=len(body), properties=properties)
-            parts.append(marshal(header, number))
+            parts.append(head)
             size = channel.max_content_size
             parts += (
                 marshal(ContentBody(body[start : start + size]), number)
@@ -115,6 +115,9 @@ class Publisher:
         return ChannelFrame(payload=b"".join(parts), should_close=False)
 
     def _method(self, exchange: str, routing_key: str) -> bytes:
+        known = self._methods.get((exchange, routing_key))
+        if known is not None:
+            return known
         frame = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
         method = marshal(frame, self._channel.number)
         if len(self._methods) < 100:  # a reply queue for each caller must not pile up  # noqa: PLR2004

@@ -56,6 +56,35 @@ async def test_what_is_published_in_one_turn_is_one_write_in_the_order_of_its_ta
             await task
 
 
+@pytest.mark.parametrize(
+    ("properties", "routing_key"),
+    [
+        ({"headers": {"x": b"bytes"}}, "q"),
+        ({"headers": {"x": 1e300}}, "q"),
+        ({"correlation_id": "c" * 256}, "q"),
+        ({}, "q" * 256),
+    ],
+)
+async def test_what_amqp_cannot_carry_fails_alone_and_leaves_no_trace(properties, routing_key):
+    channel = Channel()
+    publisher = Publisher(channel, confirm_seconds=5)
+    before = publish(publisher, "before")
+    odd = spec.Basic.Properties(message_id="odd", **properties)
+    refused = asyncio.create_task(
+        publisher.publish(b"{}", odd, exchange="", routing_key=routing_key)
+    )
+    after = publish(publisher, "after")
+    await turn()
+    with pytest.raises((TypeError, OverflowError)):
+        await refused
+    assert list(channel.confirmations) == [1, 2]  # as the broker counts them
+    again = publish(publisher, "odd")  # its id is free
+    await turn()
+    for tag in (1, 2, 3):
+        channel.confirmations[tag].set_result(None)
+    await asyncio.gather(before, after, again)
+
+
 async def test_a_body_longer_than_a_frame_is_sent_in_parts():
     channel = Channel()
     task = publish(Publisher(channel, confirm_seconds=5), "m", b"0123456789" * 2 + b"x")
