@@ -29,6 +29,8 @@ from plexus_scoring.transports.rabbitmq_connection import (
     CONFIRM_SECONDS,
     CONNECTION_ERRORS,
     RabbitConnection,
+    carried,
+    fits,
     persistent,
 )
 from plexus_scoring.transports.rabbitmq_topology import Topology
@@ -272,7 +274,7 @@ class RabbitResponder:
         )
         body = msgspec.json.encode(response.body())
         target = response.reply_to
-        if target and target not in self._topology.own:
+        if target and target not in self._topology.own and fits(target):
             try:
                 await self._connection.publish(body, properties, routing_key=target)
             except NotFound:
@@ -305,11 +307,8 @@ def _channel(message: DeliveredMessage) -> AbstractChannel | None:
 
 
 def _own_headers(message: DeliveredMessage) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in (message.header.properties.headers or {}).items()
-        if not name.startswith(_BROKER_HEADERS)
-    }
+    headers = carried(message.header.properties.headers or {})
+    return {name: value for name, value in headers.items() if not name.startswith(_BROKER_HEADERS)}
 
 
 def _envelope(message: DeliveredMessage) -> Envelope:

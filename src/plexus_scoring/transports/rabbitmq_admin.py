@@ -20,6 +20,7 @@ from plexus_scoring.transports.rabbitmq import (
 from plexus_scoring.transports.rabbitmq_connection import (
     CONNECTION_ERRORS,
     RabbitConnection,
+    carried,
     persistent,
 )
 from plexus_scoring.transports.rabbitmq_topology import RETRY_STEPS, Topology
@@ -120,7 +121,7 @@ class RabbitAdmin:
         old = message.header.properties
         headers = {
             name: value
-            for name, value in _headers(message).items()
+            for name, value in carried(_headers(message)).items()
             if name not in OUR_REASON_HEADERS
             and name != DELIVERIES_HEADER
             and not name.startswith(("x-death", "x-first-death-", "x-last-death-", "x-delivery-"))

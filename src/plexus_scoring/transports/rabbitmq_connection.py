@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
     PublishError,
 )
+from pamqp.encode import encode_table_value
 
 from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
 from plexus_scoring.transports.rabbitmq_publish import Publisher
@@ -39,6 +41,9 @@ REFUSALS = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllow
 """Wrong user, password or virtual host: trying again cannot help."""
 
 Properties = spec.Basic.Properties
+
+SHORT_BYTES = 255
+"""AMQP's longest short string: ids, names of queues."""
 
 
 class RabbitConnection:
@@ -182,16 +187,36 @@ def persistent(
     timestamp: Any = None,
     headers: Mapping[str, Any] | None = None,
 ) -> Properties:
-    """Return the properties of a persistent JSON message."""
+    """Return the properties of a persistent JSON message; an id too long for AMQP is in the body only."""
     return Properties(
         content_type="application/json",
         delivery_mode=2,
-        message_id=message_id,
-        correlation_id=correlation_id,
+        message_id=message_id if fits(message_id) else None,
+        correlation_id=correlation_id if fits(correlation_id) else None,
         reply_to=reply_to,
         timestamp=timestamp,
         headers=dict(headers or {}),
     )
+
+
+def fits(text: str | None) -> bool:
+    """Whether AMQP can carry this as a short string."""
+    return text is None or len(text.encode()) <= SHORT_BYTES
+
+
+def carried(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return received headers so that they can be sent again: other clients' encoders know more than ours."""
+    return {name: _carried(value) for name, value in headers.items()}
+
+
+def _carried(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return bytearray(value)  # a string that is not UTF-8
+    try:
+        encode_table_value(value)
+    except (TypeError, ValueError, OverflowError, struct.error):
+        return str(value)
+    return value
 
 
 def _place(exchange: str, routing_key: str) -> str:

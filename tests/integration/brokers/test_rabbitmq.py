@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 import subprocess
 import sys
 
+import pamqp.encode
 import pytest
 
-from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition
+from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import ConfigurationError, ErrorInfo
 from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
 from plexus_scoring.transports import rabbitmq_topology
@@ -135,6 +137,61 @@ async def test_a_reply_to_that_is_gone_falls_back_to_the_response_queue(rig):
 async def test_a_response_never_becomes_a_request(rig):
     counts = await respond_to(rig, reply_to=rig.topology.request, correlation_id="c")
     assert counts == {rig.topology.request: 0, rig.topology.response: 1}
+
+
+LONG = "é" * 200  # 400 bytes
+
+
+async def test_an_id_or_a_reply_to_too_long_for_amqp_is_answered_on_the_response_queue(rig):
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    asked = [("a", None), (LONG, None), ("b", LONG)]
+    await asyncio.gather(
+        *(
+            rig.responder.respond(
+                ScoringResponse(
+                    request_id=request_id, scoring_job_id="j", status="success", reply_to=reply_to
+                )
+            )
+            for request_id, reply_to in asked
+        )
+    )
+    assert {response["request_id"] for response in await rig.responses()} == {"a", LONG, "b"}
+
+
+async def test_headers_that_our_encoder_does_not_know_do_not_keep_a_message_from_moving(
+    rig, monkeypatch
+):
+    """A double, and a string that is not UTF-8: other clients send both."""
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    encoded = {1: b"d" + struct.pack(">d", 1e300), 2: b"S" + struct.pack(">I", 4) + b"caf\xe9"}
+    with monkeypatch.context() as patch:
+        patch.setattr(pamqp.encode, "encode_table_value", encoded.__getitem__)
+        await rig.connection.publish(
+            b"odd", persistent(headers={"double": 1, "text": 2}), routing_key=rig.topology.request
+        )
+    seen = []
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        seen.append(envelope.body)
+        if len(seen) > 1:
+            return DeadLetter(ErrorInfo(code="invalid_request", message="never"))
+        return Retry(0.0)
+
+    worker = consumer(rig.source(), decide)
+    running = asyncio.create_task(worker.run())
+
+    async def dead() -> bool:
+        return (await rig.admin.stats()).dead == 1
+
+    await eventually(dead)
+    worker.stop()
+    await running
+    assert seen == [b"odd", b"odd"]
+
+    async def every(message) -> bool:
+        return True
+
+    assert await rig.admin.redrive(every, limit=1) == 1
 
 
 async def test_a_full_dead_letter_queue_loses_nothing(rig):
