@@ -17,9 +17,11 @@ from typing import Any
 
 import msgspec
 from aio_pika.abc import AbstractChannel as AioPikaChannel
+from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
 
-from plexus_scoring.model.errors import ErrorInfo, NotFound, StoreUnavailable
+from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, NotFound, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
 from plexus_scoring.telemetry import tracing
 from plexus_scoring.transports import rabbitmq_topology
@@ -92,21 +94,48 @@ class RabbitSource:
         await self._consume()
 
     async def _consume(self) -> None:
-        """Start to consume on a new channel; what an old one had brought is the broker's again."""
-        channel = await self._connection.channel()
+        """Start to consume; what a channel that has ended had brought is the broker's again."""
+        channel = self._channel if self._stands else None
+        if channel is None:
+            channel = await self._connection.channel()
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 await channel.set_qos(prefetch_count=self._prefetch)
                 # Below aio-pika's own messages: they cost a tenth of a no-op job.
                 plain = await channel.get_underlay_channel()
+                plain.on_consumer_cancel_callbacks.add(self._on_cancelled)
                 consuming = await plain.basic_consume(self.name, self._on_message)
         except CONNECTION_ERRORS as error:
             raise StoreUnavailable(f"RabbitMQ: {self.name} cannot be consumed: {error}") from error
         self._channel, self._tag = channel, consuming.consumer_tag
 
+    async def _consume_again(self) -> None:
+        """Consume after a loss, declaring a queue that is gone; one that we may not declare is waited for."""
+        try:
+            await self._consume()
+        except StoreUnavailable as error:
+            if not self._declare or not isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            log.warning("%s is gone, declaring it anew", self.name)
+            try:
+                await rabbitmq_topology.declare(self._connection, self._topology)
+            except ConfigurationError as refusal:
+                raise StoreUnavailable(refusal.message) from refusal
+            await self._consume()
+        log.info("consuming %s again", self.name)
+
+    @property
+    def _stands(self) -> bool:
+        channel = self._channel
+        return channel is not None and not channel.is_closed and self._connection.is_up
+
     @property
     def _lost(self) -> bool:
-        return self._channel is None or self._channel.is_closed or not self._connection.is_up
+        return self._tag is None or not self._stands
+
+    def _on_cancelled(self, _: spec.Basic.Cancel) -> None:
+        """The broker ended the consumer and left its channel open: the queue was deleted, or lost its node."""
+        self._tag = None
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         self._buffer.append(message)
@@ -116,8 +145,7 @@ class RabbitSource:
         """Wait for messages."""
         while not self._buffer and not self._stopped:
             if self._lost:
-                await self._consume()
-                log.info("consuming %s again", self.name)
+                await self._consume_again()
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOST_CHECK_SECONDS):
@@ -145,9 +173,11 @@ class RabbitSource:
         self._arrived.set()
 
     async def check(self) -> None:
-        """Ask the broker for the queue."""
+        """Ask the broker for the queue, which must be consumed: that it is there is not enough."""
         if not self._connection.is_up:
             raise StoreUnavailable("RabbitMQ is not connected")
+        if self._lost:
+            raise StoreUnavailable(f"RabbitMQ: {self.name} is not consumed")
         name = self._topology.request
         see = rabbitmq_topology.see_queue(name)
         await rabbitmq_topology.ask(self._connection, name, "queue", see)

@@ -13,7 +13,7 @@ import pamqp.encode
 import pytest
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
-from plexus_scoring.model.errors import ConfigurationError, ErrorInfo
+from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
 from plexus_scoring.transports import rabbitmq_topology
 from plexus_scoring.transports.base import Envelope
@@ -137,6 +137,48 @@ async def test_a_reply_to_that_is_gone_falls_back_to_the_response_queue(rig):
 async def test_a_response_never_becomes_a_request(rig):
     counts = await respond_to(rig, reply_to=rig.topology.request, correlation_id="c")
     assert counts == {rig.topology.request: 0, rig.topology.response: 1}
+
+
+@pytest.mark.parametrize("declares", [True, False])
+async def test_a_queue_that_was_deleted_is_consumed_again_and_not_ready_meanwhile(rig, declares):
+    """The broker ends the consumer only: connection and channel stand."""
+    seen = []
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        seen.append(envelope.body)
+        return Ack()
+
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    source = RabbitSource(rig.connection, rig.topology, prefetch=5, declare=declares)
+    worker = consumer(source, decide)
+    running = asyncio.create_task(worker.run())
+    await rig.admin.send("before", request_id="r1")
+    await eventually(lambda: len(seen) == 1)
+
+    async def delete(channel):
+        await channel.queue_delete(rig.topology.request)
+
+    async def unready() -> bool:
+        try:
+            await source.check()
+        except ConfigurationError:
+            return False  # the broker has not told us yet
+        except StoreUnavailable as error:
+            return "not consumed" in error.message
+        return False
+
+    async def ready() -> bool:
+        return not await unready()
+
+    await rabbitmq_topology.ask(rig.connection, "", "queue", delete)
+    await eventually(unready)
+    if not declares:
+        await rabbitmq_topology.declare(rig.connection, rig.topology)
+    await eventually(ready)
+    await rig.admin.send("after", request_id="r2")
+    await eventually(lambda: len(seen) == 2)
+    worker.stop()
+    await running
 
 
 LONG = "é" * 200  # 400 bytes
