@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bullmq import Queue, Worker
+from bullmq import Queue
 from redis.asyncio import Redis
 
-from plexus_scoring.model.errors import ErrorInfo, StoreUnavailable
+from plexus_scoring.model.errors import AttemptsExhausted, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
 from plexus_scoring.transports.base import Delivery, Envelope
 from plexus_scoring.transports.redis_connection import options, redis_errors
+from plexus_scoring.transports.redis_jobs import JobWorker
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class RedisSource:
         with redis_errors(f"queue {self.name}"):
             await self._client.ping()
         if self._worker is None:
-            self._worker = Worker(self.name, None, self._options)
+            self._worker = JobWorker(self.name, None, self._options)
             self._worker.on("error", _log_error)
             self._stalled = asyncio.create_task(self._look_for_stalled())
 
@@ -96,7 +97,19 @@ class RedisSource:
                     if job is None:
                         break
                     jobs.append(job)
-        return [_RedisDelivery(self, job) for job in jobs]
+        deliveries = [_RedisDelivery(self, job) for job in jobs]
+        return [delivery for delivery in deliveries if not await self._stalled_too_often(delivery)]
+
+    async def _stalled_too_often(self, delivery: _RedisDelivery) -> bool:
+        """Bury a job that BullMQ marked when its workers had died too often: whoever takes it is to fail it."""
+        reason = delivery.job.deferredFailure
+        if not reason:
+            return False
+        try:
+            await delivery.dead_letter(AttemptsExhausted(str(reason)).info())
+        except StoreUnavailable as error:
+            log.warning("it stalls once more: %s", error)
+        return True
 
     async def _more(self) -> Any:
         try:
@@ -160,9 +173,9 @@ class _RedisDelivery:
         data = job.data
         self.envelope = Envelope(
             message_id=f"{source.name}:{job.id}",
-            body=data if isinstance(data, str) else json.dumps(data),
+            body=data if isinstance(data, str | bytes) else json.dumps(data),
             deliveries=job.attemptsMade + 1,
-            sent_at=job.timestamp / 1_000,
+            sent_at=job.timestamp / 1_000 if job.timestamp else None,
         )
 
     async def ack(self) -> None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.transports.base import Choose, DeadMessage, QueueStats
 from plexus_scoring.transports.redis_connection import options, redis_errors
+from plexus_scoring.transports.redis_jobs import read_job
 
 
 class RedisAdmin:
@@ -71,6 +72,8 @@ class RedisAdmin:
             if not await choose(_dead(job)):
                 continue
             try:
+                # The mark of a job that stalled too often, which would fail it again at once.
+                await self._client.hdel(self._queue.toKey(job.id), "defa", "stc")
                 await job.retry("failed", {"resetAttemptsMade": True, "resetAttemptsStarted": True})
             except Exception as error:  # BullMQ's scripts refuse with plain exceptions
                 raise StoreUnavailable(f"Redis: job {job.id} not retried: {error}") from error
@@ -83,8 +86,13 @@ class RedisAdmin:
 
     async def _failed(self, limit: int) -> list[Any]:
         with redis_errors(f"queue {self._name}"):
-            jobs: list[Any] = await self._queue.getFailed(0, limit - 1)
-        return jobs
+            # Below BullMQ's own list, which one job that it cannot read would end.
+            queue = self._queue
+            ids: Any = await self._client.zrevrange(queue.toKey("failed"), 0, limit - 1)
+            jobs: Any = [
+                (job_id, await self._client.hgetall(queue.toKey(job_id))) for job_id in ids
+            ]
+        return [read_job(queue, fields, job_id) for job_id, fields in jobs if fields]
 
 
 def _data(body: str) -> Any:
@@ -101,9 +109,10 @@ def _dead(job: Any) -> DeadMessage:
     if not reason or " " in code:
         # BullMQ's own words, for example of a job whose workers died too often.
         code, reason = "failed", str(job.failedReason or "")
+    data = job.data.decode(errors="replace") if isinstance(job.data, bytes) else job.data
     return DeadMessage(
         id=str(job.id),
-        body=job.data if isinstance(job.data, str) else json.dumps(job.data),
+        body=data if isinstance(data, str) else json.dumps(data),
         reason_code=code,
         reason=reason,
         died_at=job.finishedOn / 1_000 if job.finishedOn else None,

@@ -33,6 +33,8 @@ def connect_redis(url: str) -> Redis:
             max_connections=CONNECTIONS,
             timeout=ANSWER_SECONDS,
             decode_responses=True,
+            # A job that is not UTF-8 must not fail the command that takes it; `redis_jobs` finds it.
+            encoding_errors="surrogateescape",
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             socket_keepalive=True,

@@ -1,0 +1,115 @@
+"""What only Redis has: jobs that BullMQ's own reader refuses, and jobs whose workers died too often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self
+
+import pytest
+from bullmq import Queue
+
+from plexus_scoring.model.disposition import Ack, Disposition
+from plexus_scoring.model.messages import ScoringRequest
+from plexus_scoring.transports.base import DeadMessage
+from plexus_scoring.transports.consumer import Consumer
+from plexus_scoring.transports.requests import RequestHandler
+from tests.support.transport_rigs import RedisRig, eventually
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[RedisRig]:
+    rig = RedisRig()
+    yield rig
+    await rig.aclose()
+
+
+class Working:
+    """A consumer at work, and the ids of the jobs that it saw."""
+
+    def __init__(self, rig: RedisRig) -> None:
+        self.seen: list[str] = []
+        self.consumer = Consumer(
+            rig.source(),
+            RequestHandler(self.handle, system="redis"),
+            concurrency=5,
+            drain_seconds=5,
+            max_hold_seconds=60,
+            max_deliveries=5,
+        )
+
+    async def handle(self, request: ScoringRequest, deadline: float | None) -> Disposition:
+        self.seen.append(request.scoring_job_id)
+        return Ack()
+
+    async def __aenter__(self) -> Self:
+        self.running = asyncio.create_task(self.consumer.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.consumer.stop()
+        await self.running
+
+
+async def add(rig: RedisRig, field: str, raw: str | bytes) -> str:
+    """Add a job as another client might have written it."""
+    queue = Queue(rig.name, {"connection": rig.client, "prefix": "bull"})
+    job = await queue.add("score", {"scoring_job_id": "odd"}, {})
+    await rig.client.hset(f"bull:{rig.name}:{job.id}", field, raw)
+    return str(job.id)
+
+
+async def dead(rig: RedisRig) -> list[DeadMessage]:
+    return [message async for message in rig.admin.dead_letters(10)]
+
+
+async def every(message: DeadMessage) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{"scoring_job_id": "caf\xe9"}', DEEP, "not JSON", "1" * 5_000],
+    ids=["not UTF-8", "deep", "not JSON", "digits"],
+)
+async def test_data_that_bullmq_cannot_read_die_and_end_no_worker(
+    rig: RedisRig, raw: str | bytes
+) -> None:
+    await add(rig, "data", raw)
+    await rig.admin.send('{"scoring_job_id": "good"}', request_id="r")
+    async with Working(rig) as working:
+        (message,) = await eventually(lambda: dead(rig))
+        await eventually(lambda: working.seen)
+        assert not working.running.done()
+    assert working.seen == ["good"]
+    assert message.reason_code == "invalid_request"
+    assert await rig.admin.redrive(every, limit=10) == 1
+
+
+@pytest.mark.parametrize(("field", "raw"), [("opts", "null"), ("timestamp", "1.5e12")])
+async def test_fields_beside_the_data_keep_no_job_from_being_worked_on(
+    rig: RedisRig, field: str, raw: str
+) -> None:
+    await add(rig, field, raw)
+    async with Working(rig) as working:
+        await eventually(lambda: working.seen)
+        assert not working.running.done()
+    assert working.seen == ["odd"]
+    assert (await rig.admin.stats()).in_flight == 0
+
+
+async def test_a_job_whose_workers_died_too_often_is_dead_until_it_is_redriven(
+    rig: RedisRig,
+) -> None:
+    """BullMQ only marks it and gives it to the next worker, which is to fail it."""
+    job_id = await add(rig, "defa", "job stalled more than allowable limit")
+    await rig.client.hset(f"bull:{rig.name}:{job_id}", "stc", 9)
+    async with Working(rig) as working:
+        (message,) = await eventually(lambda: dead(rig))
+        assert working.seen == []
+        assert message.reason_code == "attempts_exhausted"
+        assert await rig.admin.redrive(every, limit=10) == 1
+        await eventually(lambda: working.seen == ["odd"])
+    assert await dead(rig) == []
