@@ -96,7 +96,7 @@ class Source(Protocol):
         ...
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep these for another `hold_seconds`. Raises StoreUnavailable."""
+        """Keep these, and what waits in the source, for another `hold_seconds`. Raises StoreUnavailable."""
         ...
 
     async def stop(self) -> None:

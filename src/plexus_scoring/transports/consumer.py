@@ -74,6 +74,7 @@ class Consumer:
         self._at_once = asyncio.Event()
         self._slot = asyncio.Event()
         self._helpers: set[asyncio.Task[None]] = set()
+        self._draining: asyncio.Task[None] | None = None
 
     @property
     def in_flight(self) -> int:
@@ -95,6 +96,8 @@ class Consumer:
         task = asyncio.get_running_loop().create_task(self._source.stop())
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
+        # Now, and not when `receive` returns: a long poll or a connect under way must not put off the drain.
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def run(self) -> None:
         """Work until `stop`. Raises what makes going on senseless, after the drain."""
@@ -106,8 +109,8 @@ class Consumer:
             if not self._stopping.is_set():
                 self.stop()
             await asyncio.gather(*self._helpers, return_exceptions=True)
-            # Side by side: a long poll under way must not put off the drain.
-            await asyncio.gather(self._hand_back_received(), self._drain())
+            draining = self._draining or self._drain()
+            await asyncio.gather(self._hand_back_received(), draining)
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await self._source.aclose()
@@ -261,8 +264,7 @@ class Consumer:
                 held = [
                     delivery for delivery, since in self._running.values() if now - since <= cap
                 ]
-                if held:
-                    await self._extend(held)
+                await self._extend(held)  # of none as well: the source may hold some for us
 
     async def _extend(self, held: Sequence[Delivery]) -> None:
         try:

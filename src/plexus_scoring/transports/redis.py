@@ -124,6 +124,8 @@ class RedisSource:
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         """Extend the locks."""
         held = [delivery for delivery in deliveries if isinstance(delivery, _RedisDelivery)]
+        if not held:
+            return
         with redis_errors(f"queue {self.name}"):
             lost = await self.backend.extendLocks(
                 [delivery.job.id for delivery in held],

@@ -121,7 +121,9 @@ class SqsSource:
 
     async def _collect(self) -> None:
         when = asyncio.ALL_COMPLETED if self._stopped else asyncio.FIRST_COMPLETED
-        done, self._polls = await asyncio.wait(self._polls, return_when=when)
+        ended, _ = await asyncio.wait(self._polls, return_when=when)
+        done = ended & self._polls  # but for what `extend` took meanwhile
+        self._polls -= done
         failure: ScoringError | None = None
         for poll in done:
             error = poll.exception()
@@ -152,10 +154,15 @@ class SqsSource:
         return [_SqsDelivery(self, message) for message in answer.get("Messages", [])]
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Extend these, and what waits in the buffer."""
+        """Extend these, what waits in the buffer, and what polls have brought that nobody has collected yet."""
+        for poll in [poll for poll in self._polls if poll.done() and poll.exception() is None]:
+            self._polls.remove(poll)
+            self._buffer.extend(poll.result())
         held = [delivery for delivery in deliveries if isinstance(delivery, _SqsDelivery)]
         seconds = self.hold_seconds or VISIBILITY_SECONDS
         waits = [(delivery.handle, seconds) for delivery in (*held, *self._buffer)]
+        if not waits:
+            return
         await change_visibility(self._aws, self.name, waits)
 
     async def stop(self) -> None:
