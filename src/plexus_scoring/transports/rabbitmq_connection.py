@@ -23,6 +23,7 @@ from aiormq.exceptions import (
 from pamqp.encode import encode_table_value
 
 from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
+from plexus_scoring.transports import rabbitmq_decode
 from plexus_scoring.transports.rabbitmq_publish import Publisher
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class RabbitConnection:
 
     def __init__(self, url: str) -> None:
         """Connect to `url` (amqp or amqps) when `open` is called."""
+        rabbitmq_decode.be_lenient()
         self._url = url
         self._connection: AbstractConnection | None = None
         self._publisher: Publisher | None = None

@@ -11,6 +11,7 @@ import sys
 
 import pamqp.encode
 import pytest
+from aiormq import spec
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, StoreUnavailable
@@ -234,6 +235,44 @@ async def test_headers_that_our_encoder_does_not_know_do_not_keep_a_message_from
         return True
 
     assert await rig.admin.redrive(every, limit=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoded", "properties"),
+    [
+        ("timestamp", struct.pack(">Q", 1_700_000_000_000_000_000), {"timestamp": 1}),
+        ("shortstr", b"\x04caf\xe9", {"correlation_id": "x"}),
+    ],
+    ids=["nanoseconds", "not UTF-8"],
+)
+async def test_properties_that_our_library_refuses_do_not_end_the_connection(
+    rig, monkeypatch, kind, encoded, properties
+):
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    (name,) = properties
+    real = pamqp.encode.by_type
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            spec.Basic.Properties,
+            "encode_property",
+            lambda self, key, value: encoded if key == name else real(value, self.amqp_type(key)),
+        )
+        await rig.connection.publish(
+            b"odd", persistent(**properties), routing_key=rig.topology.request
+        )
+    seen = []
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        seen.append(envelope)
+        return Ack()
+
+    worker = consumer(rig.source(), decide)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: seen)
+    worker.stop()
+    await running
+    assert (seen[0].body, seen[0].sent_at) == (b"odd", None)
+    assert seen[0].correlation_id in {None, "caf\ufffd"}
 
 
 async def test_a_full_dead_letter_queue_loses_nothing(rig):
