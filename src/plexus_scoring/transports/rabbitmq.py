@@ -54,6 +54,7 @@ _BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-cou
 DEAD_LETTERS_FULL_SECONDS = 60.0
 """When a message for a full dead-letter queue is tried again."""
 REQUEUE_PAUSE_SECONDS = 1.0
+DIRECT_REPLY = "amq.rabbitmq.reply-to"
 LOST_CHECK_SECONDS = 1.0
 """How often an idle source looks whether its channel still stands."""
 
@@ -306,9 +307,16 @@ class RabbitResponder:
         target = response.reply_to
         if target and target not in self._topology.own and fits(target):
             try:
-                await self._connection.publish(body, properties, routing_key=target)
+                if target.startswith(DIRECT_REPLY):
+                    await self._connection.publish_reply(body, properties, routing_key=target)
+                else:
+                    await self._connection.publish(body, properties, routing_key=target)
             except NotFound:
                 log.warning("reply_to names no queue, responding on %s", self._topology.response)
+            except StoreUnavailable as error:
+                if not target.startswith(DIRECT_REPLY):
+                    raise
+                log.warning("no direct reply, responding on %s: %s", self._topology.response, error)
             else:
                 return
         try:

@@ -61,6 +61,7 @@ class RabbitConnection:
         self._connection: AbstractConnection | None = None
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
+        self._replies: RabbitConnection | None = None
 
     @property
     def is_up(self) -> bool:
@@ -151,6 +152,16 @@ class RabbitConnection:
             place = _place(exchange, routing_key)
             raise StoreUnavailable(f"RabbitMQ: not sent to {place}: {_text(error)}") from error
 
+    async def publish_reply(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
+        """Publish to a direct reply-to (RabbitMQ's pseudo-queues), on a connection of its own.
+
+        RabbitMQ 3.10 ends the connection over such a name that it cannot decode, and anybody can send one. Raises as
+        `publish` does.
+        """
+        if self._replies is None:
+            self._replies = RabbitConnection(self._url)
+        await self._replies.publish(body, properties, routing_key=routing_key)
+
     @contextlib.asynccontextmanager
     async def temporary_channel(self) -> Any:
         """Give a plain channel for one conversation; a refusal closes it, and nothing else."""
@@ -174,7 +185,10 @@ class RabbitConnection:
     async def aclose(self) -> None:
         """Close the connection; the broker takes back what is not acknowledged. Safe to call twice."""
         connection, self._connection = self._connection, None
+        replies, self._replies = self._replies, None
         self._publisher = None
+        if replies is not None:
+            await replies.aclose()
         if connection is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(CONNECT_SECONDS):

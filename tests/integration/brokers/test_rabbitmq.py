@@ -182,6 +182,47 @@ async def test_a_queue_that_was_deleted_is_consumed_again_and_not_ready_meanwhil
     await running
 
 
+async def test_a_forged_direct_reply_name_ends_no_connection_and_is_answered(rig):
+    """RabbitMQ 3.10 answers it with an internal error that closes the connection."""
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    lost = asyncio.Event()
+    rig.connection._connection.close_callbacks.add(lambda *_: lost.set())
+    await rig.responder.respond(
+        ScoringResponse(
+            request_id="r",
+            scoring_job_id="j",
+            status="success",
+            reply_to="amq.rabbitmq.reply-to.g1h2AA==.abc",
+        )
+    )
+    assert [response["request_id"] for response in await rig.responses()] == ["r"]
+    assert not lost.is_set()
+
+
+async def test_a_direct_reply_reaches_its_requester(rig):
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    replies = asyncio.Queue()
+
+    async def answer(envelope: Envelope, deadline: float) -> Disposition:
+        await rig.responder.respond(
+            ScoringResponse(
+                request_id="r", scoring_job_id="j", status="success", reply_to=envelope.reply_to
+            )
+        )
+        return Ack()
+
+    async with rig.admin._connection.temporary_channel() as channel:
+        await channel.basic_consume("amq.rabbitmq.reply-to", replies.put, no_ack=True)
+        properties = persistent(reply_to="amq.rabbitmq.reply-to")
+        await channel.basic_publish(b"{}", routing_key=rig.topology.request, properties=properties)
+        worker = consumer(rig.source(), answer)
+        running = asyncio.create_task(worker.run())
+        message = await asyncio.wait_for(replies.get(), 20)
+        worker.stop()
+        await running
+    assert json.loads(message.body)["request_id"] == "r"
+
+
 LONG = "é" * 200  # 400 bytes
 
 
