@@ -84,8 +84,10 @@ class Worker:
         server = HealthServer(
             self.health, self._render, host=settings.health_host, port=settings.health_port
         )
-        try:
-            with self._signals():
+        with (
+            self._signals()
+        ):  # to the very end: a second signal while we close must not change the exit code
+            try:
                 async with open_application(
                     settings,
                     responder=transport.responder,
@@ -97,11 +99,11 @@ class Worker:
                     gc.collect()
                     gc.freeze()  # what stands now stays: the collector need not go through it again and again
                     await self._work(application)
-        finally:
-            await transport.admin.aclose()
-            await transport.close()
-            tracing.shutdown()
-            server.close()
+            finally:
+                await transport.admin.aclose()
+                await transport.close()
+                tracing.shutdown()
+                server.close()
         log.info("stopped")
 
     def stop(self) -> None:
@@ -196,6 +198,10 @@ class Worker:
             problem = error.message
         except TimeoutError:
             problem = f"no answer in {PROBE_TIMEOUT:.0f} s"
+        except Exception as error:
+            # Not foreseen. It must not end the probe, whose last word would then stand for ever.
+            log.exception("%s: unexpected error of its check", what)
+            problem = type(error).__name__
         self.health.set_problem(what, problem)
 
     async def _count_messages(self) -> None:
@@ -204,6 +210,9 @@ class Worker:
                 stats = await self._transport.admin.stats()
         except (ScoringError, TimeoutError):
             return  # `_check` reports it
+        except Exception:
+            log.exception("messages not counted")
+            return
         for state in ("waiting", "in_flight", "delayed", "dead"):
             value = getattr(stats, state)
             if value is not None:
