@@ -17,6 +17,7 @@ from typing import Any
 
 from bullmq import Queue
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from plexus_scoring.model.errors import AttemptsExhausted, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
@@ -70,6 +71,7 @@ class RedisSource:
         self._tokens = itertools.count(1)
         self._stalled: asyncio.Task[None] | None = None
         self._stopped = False
+        self._refused: str | None = None
 
     async def open(self) -> None:
         """Connect, and start to look for stalled jobs."""
@@ -85,7 +87,12 @@ class RedisSource:
         if self._stopped:
             return ()
         with redis_errors(f"queue {self.name}"):
-            first = await self._worker.getNextJob(self._token())
+            try:
+                first = await self._worker.getNextJob(self._token())
+            except ResponseError as error:
+                self._refused = str(error)
+                raise
+            self._refused = None
             if first is None:
                 return ()
             jobs = [first]
@@ -144,9 +151,11 @@ class RedisSource:
                 self._worker.waiting.cancel()
 
     async def check(self) -> None:
-        """Ask the server."""
+        """Ask the server. One that answers and lets nobody take a job (read only, out of memory) is not enough."""
         with redis_errors(f"queue {self.name}"):
             await self._client.ping()
+        if self._refused is not None:
+            raise StoreUnavailable(f"Redis: queue {self.name} is not read: {self._refused}")
 
     async def aclose(self) -> None:
         """End the look for stalled jobs."""

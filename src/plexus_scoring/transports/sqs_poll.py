@@ -90,6 +90,7 @@ class SqsSource:
         self._busy = False
         self._buffer: deque[_SqsDelivery] = deque()
         self._stopped = False
+        self._refused: str | None = None
         self._deletes: _Together[str] = _Together(self._delete)
         self._visibilities: _Together[tuple[str, float]] = _Together(self._change_visibility)
 
@@ -150,7 +151,10 @@ class SqsSource:
                 MessageSystemAttributeNames=["All"],
             )
         except (BotoCoreError, ClientError) as error:
-            raise translate(error, f"queue {self.name}") from error
+            problem = translate(error, f"queue {self.name}")
+            self._refused = problem.message if isinstance(error, ClientError) else None
+            raise problem from error
+        self._refused = None
         return [_SqsDelivery(self, message) for message in answer.get("Messages", [])]
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
@@ -170,7 +174,7 @@ class SqsSource:
         self._stopped = True
 
     async def check(self) -> None:
-        """Ask for the queue. Raises NotFound as well."""
+        """Ask for the queue; being allowed to see it is not enough if nothing may be received. Raises NotFound too."""
         try:
             await self._aws.call(
                 self._aws.sqs.get_queue_attributes,
@@ -179,6 +183,8 @@ class SqsSource:
             )
         except (BotoCoreError, ClientError) as error:
             raise translate(error, f"queue {self.name}") from error
+        if self._refused is not None:
+            raise StoreUnavailable(f"nothing can be received: {self._refused}")
 
     async def aclose(self) -> None:
         """Nothing to close: `Aws` belongs to who made it."""

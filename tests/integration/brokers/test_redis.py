@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from bullmq import Queue
+from redis.exceptions import ResponseError
 
 from plexus_scoring.model.disposition import Ack, Disposition
+from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.model.messages import ScoringRequest
 from plexus_scoring.transports.base import DeadMessage
 from plexus_scoring.transports.consumer import Consumer
@@ -113,3 +115,25 @@ async def test_a_job_whose_workers_died_too_often_is_dead_until_it_is_redriven(
         assert await rig.admin.redrive(every, limit=10) == 1
         await eventually(lambda: working.seen == ["odd"])
     assert await dead(rig) == []
+
+
+async def test_a_server_that_lets_nobody_take_a_job_is_not_ready(
+    rig: RedisRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only replica, or a full memory: it answers PING."""
+    source: Any = rig.source()
+    await source.open()
+
+    async def refused(token: str, options: object) -> None:
+        raise ResponseError("OOM command not allowed when used memory > 'maxmemory'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source.backend, "moveToActive", refused)
+        with pytest.raises(StoreUnavailable, match="OOM"):
+            await source.receive(1)
+        with pytest.raises(StoreUnavailable, match="OOM"):
+            await source.check()
+    await rig.admin.send("one", request_id="r")
+    assert await source.receive(1)
+    await source.check()
+    await source.aclose()

@@ -5,8 +5,10 @@ from collections import deque
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from plexus_scoring.model.disposition import Ack
+from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.transports import consumer as consumer_module
 from plexus_scoring.transports.base import Envelope
 from plexus_scoring.transports.consumer import Consumer
@@ -139,3 +141,25 @@ async def test_what_a_poll_brought_while_nobody_collected_is_extended():
     assert [delivery.handle for delivery in await source.receive(20)] == [
         f"h{n}" for n in range(20, 30)
     ]
+
+
+async def test_a_queue_that_may_be_seen_and_not_received_from_is_not_ready():
+    allowed = False
+
+    class Aws:
+        sqs = SimpleNamespace(receive_message="receive", get_queue_attributes="see")
+
+        async def call(self, function, **arguments):
+            if function == "receive" and not allowed:
+                raise ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage")
+            return {}
+
+    source = SqsSource(Aws(), "https://queue")
+    await source.check()
+    with pytest.raises(StoreUnavailable):
+        await source.receive(1)
+    with pytest.raises(StoreUnavailable, match="nothing can be received"):
+        await source.check()
+    allowed = True
+    await source.receive(1)
+    await source.check()
