@@ -127,13 +127,15 @@ def redrive(
     """
     chosen: list[DeadMessage] = []
     seen = 0
+    found = message_id is None
 
     async def work() -> int:
         async with _admin_and_jobs(load_settings(), transport) as (admin, application):
 
             async def choose(message: DeadMessage) -> bool:
-                nonlocal seen
+                nonlocal seen, found
                 seen += 1
+                found = found or message.id == message_id
                 if message_id not in (None, message.id) or reason not in (
                     None,
                     message.reason_code,
@@ -153,6 +155,8 @@ def redrive(
             return await admin.redrive(choose, limit=limit)
 
     moved = run(work())
+    if not found:
+        raise NotFound(f"no dead message {message_id} among the first {limit}")
     _tell_of_limit(seen, limit)
     if output_format == Format.JSON:
         messages = [_shown(message, body=False) for message in chosen]

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+from aiormq.exceptions import ChannelNotFoundEntity
+
 from plexus_scoring.model.errors import ConfigurationError, NotFound, StoreUnavailable
 from plexus_scoring.transports import rabbitmq_topology
 from plexus_scoring.transports.base import Choose, DeadMessage, QueueStats
@@ -56,6 +58,7 @@ class RabbitAdmin:
     async def stats(self) -> QueueStats:
         """Count. Messages in work are not told over AMQP."""
         topology = self._topology
+        await self._connection.open()
         delayed = [await self._count(topology.retry(step)) or 0 for step in RETRY_STEPS]
         return QueueStats(
             waiting=await self._count(topology.request),
@@ -102,8 +105,10 @@ class RabbitAdmin:
         see = rabbitmq_topology.see_queue(queue)
         try:
             answer = await rabbitmq_topology.ask(self._connection, queue, "queue", see)
-        except ConfigurationError:
-            return None  # it does not exist yet
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                return None  # it does not exist yet
+            raise
         return int(answer.message_count)
 
     async def _get(self, channel: Any) -> Any:
@@ -112,7 +117,7 @@ class RabbitAdmin:
             async with asyncio.timeout(10):
                 message = await channel.basic_get(queue)
         except CONNECTION_ERRORS as error:
-            if type(error).__name__ == "ChannelNotFoundEntity":
+            if isinstance(error, ChannelNotFoundEntity):
                 raise NotFound(f"RabbitMQ: queue {queue} does not exist") from error
             raise StoreUnavailable(f"RabbitMQ: queue {queue}: {type(error).__name__}") from error
         return None if message.delivery_tag is None or not message.delivery_tag else message

@@ -17,6 +17,7 @@ from aiormq.exceptions import (
     AuthenticationError,
     ConnectionNotAllowed,
     DeliveryError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -78,8 +79,8 @@ class RabbitConnection:
         """Connect, unless connected.
 
         Raises:
-            StoreUnavailable: the broker does not answer.
-            ConfigurationError: the URL is malformed, or the broker refuses the user or the virtual host.
+            StoreUnavailable: the broker does not answer, or has no such virtual host (yet).
+            ConfigurationError: the URL is malformed, or the broker refuses the user.
         """
         if self.is_up:
             return
@@ -97,6 +98,11 @@ class RabbitConnection:
                 # Not chained: the library's error may hold the URL with its password.
                 kind = type(error).__name__
                 raise ConfigurationError(f"PLEXUS_RABBITMQ_URL is refused: {kind}") from None
+            except InvalidFrameError as error:
+                # How the library says that a Connection.Close came: to a wrong virtual host, or to a broker's end.
+                raise StoreUnavailable(
+                    "RabbitMQ refuses the connection: is the virtual host of PLEXUS_RABBITMQ_URL there?"
+                ) from error
             except CONNECTION_ERRORS as error:
                 raise StoreUnavailable(f"RabbitMQ cannot be reached: {_text(error)}") from error
 

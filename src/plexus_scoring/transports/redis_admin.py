@@ -76,9 +76,15 @@ class RedisAdmin:
                 await self._client.hdel(self._queue.toKey(job.id), "defa", "stc")
                 await job.retry("failed", {"resetAttemptsMade": True, "resetAttemptsStarted": True})
             except Exception as error:  # BullMQ's scripts refuse with plain exceptions
+                if not await self._is_failed(job.id):
+                    continue  # someone else moved it meanwhile
                 raise StoreUnavailable(f"Redis: job {job.id} not retried: {error}") from error
             moved += 1
         return moved
+
+    async def _is_failed(self, job_id: str) -> bool:
+        with redis_errors(f"queue {self._name}"):
+            return await self._client.zscore(self._queue.toKey("failed"), job_id) is not None
 
     async def aclose(self) -> None:
         """Close the client."""

@@ -66,8 +66,11 @@ def _as_stored(queue: Any, fields: Mapping[str, str], job_id: str) -> Any:
 
 
 def _is_text(fields: Mapping[str, str]) -> bool:
-    data = fields.get("data") or ""
-    return data.isascii() or not any("\udc80" <= character <= "\udcff" for character in data)
+    try:
+        (fields.get("data") or "").encode()
+    except UnicodeEncodeError:  # the client's stand-ins for bytes that are no text
+        return False
+    return True
 
 
 def _bytes(text: str) -> bytes:

@@ -18,6 +18,8 @@ from plexus_scoring.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+LONGEST_SECONDS = 300.0
+"""A provider that wants to be left alone for longer is asked again after this: other jobs may not need it."""
 WATCHED: dict[str, tuple[str, type[ScoringError], frozenset[str]]] = {
     "jobs": ("store", StoreUnavailable, frozenset({"claim", "complete"})),
     # A score that cannot be kept is scored again, at no attempt's cost: its trace needs a circuit as its result does.
@@ -83,7 +85,7 @@ class Circuit:
         self._failures += 1
         on_trial = self._shut_until is not None and self.wait == 0
         if (self._shut_until is None and self._failures >= self._limit) or on_trial:
-            pause = max(self._seconds, error.retry_after or 0.0)
+            pause = max(self._seconds, min(error.retry_after or 0.0, LONGEST_SECONDS))
             self._shut_until = self._clock() + pause
             log.warning(
                 "%s is down, taking no jobs for %.0f s: %s", self.name, pause, error.message

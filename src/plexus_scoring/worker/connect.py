@@ -74,7 +74,10 @@ def required_fields(settings: Settings, kind: Kind) -> tuple[str, ...]:
         "redis": ("redis_url",),
         "memory": (),
     }[kind]
-    return transport + (PLEXUS_API_FIELDS if settings.store == "plexus_api" else ())
+    if settings.store != "plexus_api":
+        return transport
+    signed = settings.graphql_auth_mode == "iam"
+    return transport + tuple(f for f in PLEXUS_API_FIELDS if not (signed and f == "api_key"))
 
 
 def connect(settings: Settings, kind: Kind) -> Transport:

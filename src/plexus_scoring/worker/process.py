@@ -84,9 +84,8 @@ class Worker:
         server = HealthServer(
             self.health, self._render, host=settings.health_host, port=settings.health_port
         )
-        with (
-            self._signals()
-        ):  # to the very end: a second signal while we close must not change the exit code
+        # Signals to the very end: a second one while we close must not change the exit code.
+        with self._signals():
             try:
                 async with open_application(
                     settings,

@@ -39,17 +39,17 @@ def command(rig, tmp_path):
         "PLEXUS_RABBITMQ_RESPONSE_QUEUE": rig.topology.response,
     }
 
-    def run(*arguments):
+    def run(*arguments, code=0, **changed):
         ended = subprocess.run(
             [sys.executable, "-c", "from plexus_scoring.cli import main; main()", *arguments],
-            env=environment,
+            env=environment | changed,
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == code, ended.stderr
         return ended
 
     return run
@@ -91,6 +91,7 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     tried = json.loads(command(*choose, "--dry-run", "--format", "json").stdout)
     assert (tried["dry_run"], tried["moved"]) == (True, 0)
     assert [row["reason_code"] for row in tried["messages"]] == ["scorecard_error"]
+    assert "no dead message nobody" in command("dlq", "redrive", "--id", "nobody", code=2).stderr
     counts = json.loads(command("queue", "stats", "--format", "json").stdout)
     assert (counts["waiting"], counts["dead"]) == (0, 2)
 
@@ -106,3 +107,12 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     swept = command("sweep", "--older-than", "0", "--format", "json")
     assert json.loads(swept.stdout) == {"put_back": ["j1"]}
     await stores.aclose()
+
+
+def test_a_broker_that_refuses_us_has_no_unknown_counts(rig, command):
+    wrong = rig.url.replace("guest:guest", "guest:wrong")
+    assert "refused" in command("queue", "stats", code=1, PLEXUS_RABBITMQ_URL=wrong).stderr
+    elsewhere = rig.url.replace("/?", "/elsewhere?")
+    answer = command("queue", "stats", code=4, PLEXUS_RABBITMQ_URL=elsewhere).stderr
+    assert "virtual host" in answer
+    assert len(answer.splitlines()) == 1

@@ -117,6 +117,28 @@ async def test_a_job_whose_workers_died_too_often_is_dead_until_it_is_redriven(
     assert await dead(rig) == []
 
 
+async def test_a_job_that_someone_else_redrives_meanwhile_ends_no_redrive(rig: RedisRig) -> None:
+    for name in ("one", "two"):
+        await rig.admin.send("{", request_id=name)
+    async with Working(rig):
+        await eventually(lambda: _both_dead(rig))
+    others: list[int] = []
+
+    async def after_another(_: object) -> bool:
+        if not others:
+            others.append(0)
+            others[0] = await rig.admin.redrive(every, limit=10)
+        return True
+
+    assert await rig.admin.redrive(after_another, limit=10) == 0
+    assert others == [2]
+    assert (await rig.admin.stats()).waiting == 2
+
+
+async def _both_dead(rig: RedisRig) -> bool:
+    return len(await dead(rig)) == 2
+
+
 async def test_a_server_that_lets_nobody_take_a_job_is_not_ready(
     rig: RedisRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed, StoreUnavailable
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import MemoryMetrics
-from plexus_scoring.worker.breaker import WATCHED, Breaker, Circuit
+from plexus_scoring.worker.breaker import LONGEST_SECONDS, WATCHED, Breaker, Circuit
 
 
 class Part:
@@ -80,6 +80,12 @@ def test_a_provider_that_asks_for_more_time_gets_it(told):
     c = circuit(told, [0.0], failures=1)
     c.failed(EngineUnavailable("429", retry_after=60))
     assert c.wait == 60
+
+
+def test_a_provider_that_asks_for_a_day_is_asked_again_before(told):
+    c = circuit(told, [0.0], failures=1)
+    c.failed(EngineUnavailable("429", retry_after=86_400))
+    assert c.wait == LONGEST_SECONDS
 
 
 async def test_it_watches_the_engine_and_knows_a_refusal_from_an_outage(told):

@@ -22,6 +22,16 @@ def test_all_that_is_missing_is_named_at_once():
         assert name in caught.value.message
 
 
+def test_calls_signed_with_aws_credentials_need_no_key():
+    settings = Settings.from_environment(
+        {"PLEXUS_STORE": "plexus_api", "PLEXUS_GRAPHQL_AUTH_MODE": "iam"}
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        connect(settings, "rabbitmq")
+    assert "PLEXUS_API_URL" in caught.value.message
+    assert "PLEXUS_API_KEY" not in caught.value.message
+
+
 def test_another_store_needs_only_the_brokers_own():
     settings = Settings.from_environment({"PLEXUS_STORE": "sql"})
     with pytest.raises(ConfigurationError) as caught:
