@@ -86,6 +86,8 @@ class Worker:
         )
         # Signals to the very end: a second one while we close must not change the exit code.
         with self._signals():
+            # From here on, too: a store that is slow to answer at the start is no loop that hangs.
+            beating = asyncio.create_task(self._beat())
             try:
                 async with open_application(
                     settings,
@@ -101,6 +103,8 @@ class Worker:
             finally:
                 await transport.admin.aclose()
                 await transport.close()
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
                 tracing.shutdown()
                 server.close()
         log.info("stopped")
@@ -117,10 +121,7 @@ class Worker:
         if self._stop_asked:  # by a signal while we started
             return
         consumer = self._consumer = self._make_consumer(application)
-        background = [
-            asyncio.create_task(self._beat()),
-            asyncio.create_task(self._probe(application)),
-        ]
+        probing = asyncio.create_task(self._probe(application))
         log.info(
             "worker started",
             extra={
@@ -131,9 +132,8 @@ class Worker:
         try:
             await consumer.run()
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
 
     def _make_consumer(self, application: Application) -> Consumer:
         settings, transport = self._settings, self._transport

@@ -1,11 +1,13 @@
+import asyncio
 import contextlib
 import dataclasses
 import signal
 
 import pytest
 
-from plexus_scoring.model.errors import ScoringError
+from plexus_scoring.model.errors import ScoringError, StoreUnavailable
 from plexus_scoring.settings import Settings
+from plexus_scoring.worker import process
 from plexus_scoring.worker.connect import connect
 from plexus_scoring.worker.process import Worker
 
@@ -50,3 +52,20 @@ async def test_a_check_that_fails_in_an_unforeseen_way_is_a_problem_and_ends_no_
     assert worker.health.ready()[1]["problems"]["broker"] == "ValueError"
     await worker._check("broker", well())
     assert "broker" not in worker.health.ready()[1]["problems"]
+
+
+async def test_the_loops_heartbeat_is_there_while_the_store_is_slow_to_open(settings, monkeypatch):
+    worker = Worker(settings, connect(settings, "memory"))
+    beaten = asyncio.Event()
+    monkeypatch.setattr(worker.health, "beat", beaten.set)
+
+    @contextlib.asynccontextmanager
+    async def slow(*_, **__):
+        async with asyncio.timeout(10):
+            await beaten.wait()
+        raise StoreUnavailable("and then it does not open")
+        yield
+
+    monkeypatch.setattr(process, "open_application", slow)
+    with pytest.raises(StoreUnavailable):
+        await worker.run()
