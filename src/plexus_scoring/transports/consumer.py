@@ -75,6 +75,7 @@ class Consumer:
         self._slot = asyncio.Event()
         self._helpers: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
+        self._holding = True
 
     @property
     def in_flight(self) -> int:
@@ -111,6 +112,7 @@ class Consumer:
             await asyncio.gather(*self._helpers, return_exceptions=True)
             draining = self._draining or self._drain()
             await asyncio.gather(self._hand_back_received(), draining)
+            self._holding = False
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await self._source.aclose()
@@ -246,7 +248,9 @@ class Consumer:
         """Extend what is held, up to the cap; end what overran it."""
         extend_every = self._source.hold_seconds and self._source.hold_seconds / 3
         next_extension = time.monotonic() + (extend_every or 0)
-        while True:
+        while (
+            self._holding
+        ):  # redis-py takes a cancellation while it connects for a failure to connect
             await asyncio.sleep(min(_HOLD_CHECK_SECONDS, extend_every or _HOLD_CHECK_SECONDS))
             now = time.monotonic()
             # The handler has its deadline; this is for one that does not keep it.

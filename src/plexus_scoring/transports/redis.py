@@ -167,6 +167,8 @@ class RedisSource:
     async def _look_for_stalled(self) -> None:
         while True:
             await self._worker.runStalledJobsCheck()
+            if self._stalled is None:
+                return  # closing: redis-py takes a cancellation while it connects for a failure to connect
             await asyncio.sleep(self._milliseconds / 1_000)
 
     @property

@@ -139,6 +139,19 @@ async def _both_dead(rig: RedisRig) -> bool:
     return len(await dead(rig)) == 2
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_ends_whatever_the_connection_is_about_to_do(
+    rig: RedisRig, turns: int
+) -> None:
+    """In its first turns of the loop the look for stalled jobs connects, and redis-py swallows a cancellation there."""
+    source = rig.source()
+    await source.open()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await source.aclose()
+
+
 async def test_a_server_that_lets_nobody_take_a_job_is_not_ready(
     rig: RedisRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,27 @@ async def test_what_the_source_holds_is_extended_while_nothing_is_in_work(monkey
     await running
 
 
+async def test_a_client_that_swallows_a_cancellation_keeps_no_worker_from_ending(monkeypatch):
+    """redis-py does, while it connects; and that is what an extension does while the server is away."""
+    monkeypatch.setattr(consumer_module, "_HOLD_CHECK_SECONDS", 0.01)
+
+    class Away(Source):
+        async def extend(self, deliveries):
+            self.extended.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise StoreUnavailable("cannot connect") from None
+
+    source = Away(hold_seconds=0.03)
+    consumer = make(source, None, drain_seconds=0)
+    running = asyncio.create_task(consumer.run())
+    await asyncio.wait_for(source.extended.wait(), 10)
+    source.poll_ends.set()
+    consumer.stop()
+    await asyncio.wait_for(running, 10)
+
+
 async def test_what_a_poll_brought_while_nobody_collected_is_extended():
     """Several polls are under way; one is collected, and no slot is free for the others' messages."""
     changed = []
