@@ -72,3 +72,28 @@ def test_an_upgrade_may_take_as_long_as_it_needs(url, monkeypatch):
     monkeypatch.setattr(setup.command, "upgrade", migrate)
     setup.upgrade(url)
     assert limits == ["0"]
+
+
+async def test_a_transaction_that_was_slow_to_get_a_connection_is_looked_after_too(
+    url, monkeypatch
+):
+    """The look comes round while the thread still connects, and finds nothing under way."""
+    database = Database(url, writers=1, readers=1, unanswered_seconds=0.2)
+    looked = threading.Event()
+    look = database._lines._look
+
+    def look_and_tell():
+        look()
+        looked.set()
+
+    def connect_after_a_look():
+        assert looked.wait(10)
+        return connect()
+
+    connect = database.engine.connect
+    monkeypatch.setattr(database._lines, "_look", look_and_tell)
+    monkeypatch.setattr(database.engine, "connect", connect_after_a_look)
+    async with asyncio.timeout(15):
+        with pytest.raises(StoreUnavailable):
+            await database.read(lambda connection: connection.execute(NO_ANSWER))
+    await database.aclose()

@@ -43,7 +43,10 @@ class Lines:
             del self._under_way[thread]
 
     def watch(self) -> None:
-        """Look after what is under way, from the running loop, until nothing is."""
+        """Look after what is under way from now on, in the running loop, until `close`.
+
+        Not only while something is: a thread may be on its way to a connection yet.
+        """
         loop = asyncio.get_running_loop()
         if self._timer is None or self._loop is not loop:  # a loop that ended runs no timers
             self._loop = loop
@@ -67,8 +70,7 @@ class Lines:
     def _look(self) -> None:
         self._timer = None
         self.cut(older_than=self._limit)
-        if self._under_way:
-            self.watch()
+        self.watch()
 
 
 def _remember(connection: Any, record: Any) -> None:
