@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +87,25 @@ class Bench:
             await self._queue_ours(topology, count)
         else:
             self._queue_peer(name, count, environment)
-        log = Path(self.folder) / f"{self._runs}-{name}.log"
-        process = self._start(name, environment, log)
-        try:
+        with self._running(name, environment) as process:
             run = await self._measure(connection, topology.response, process, count)
+        self._check(name, count)
+        await self._delete(connection, topology)
+        await connection.aclose()
+        return run
+
+    @contextlib.contextmanager
+    def _running(self, name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a contender during the block; if that fails, show the end of the contender's log."""
+        log = Path(self.folder) / f"{self._runs}-{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                self._command(name), cwd=PEERS, env=environment, stdout=output, stderr=output
+            )
+        try:
+            yield process
         except BaseException:
-            print(log.read_text(errors="replace")[-2_000:])
+            print(log.read_text(errors="replace")[-2_000:], file=sys.stderr)
             raise
         finally:
             process.terminate()
@@ -99,16 +114,6 @@ class Bench:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._check(name, count)
-        await self._delete(connection, topology)
-        await connection.aclose()
-        return run
-
-    def _start(self, name: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                self._command(name), cwd=PEERS, env=environment, stdout=output, stderr=output
-            )
 
     async def _measure(
         self, connection: RabbitConnection, queue: str, process: subprocess.Popen[bytes], count: int

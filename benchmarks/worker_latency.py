@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,24 +61,12 @@ class LatencyBench(Bench):
                     everyone.set()
 
             await responses.consume(note, no_ack=True)
-            log = Path(self.folder) / f"latency-{self._runs}-{name}.log"
-            process = self._start(name, self._environment(topology), log)
-            try:
+            with self._running(name, self._environment(topology)):
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await someone.wait()
                 due = await self._send(sending, topology.request, count)
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await everyone.wait()
-            except BaseException:
-                print(log.read_text(errors="replace")[-2_000:], file=sys.stderr)
-                raise
-            finally:
-                process.terminate()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
         self._check(name, count)
         begin = due[0] + WARM_SECONDS
         return sorted(
