@@ -274,8 +274,10 @@ class SqlJobStore:
     async def aclose(self) -> None:
         """Finish what is under way and close the connections."""
         await self._batcher.aclose()
-        while self._abandoned:
-            await asyncio.gather(*self._abandoned)
+        while abandoned := self._abandoned:
+            # Anew each time: gathering what has ended need not let the loop turn, so none would be taken out.
+            self._abandoned = set()
+            await asyncio.gather(*abandoned)
         await self._database.aclose()
 
     def _give_back(self, answer: Any) -> None:
