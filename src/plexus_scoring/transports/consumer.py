@@ -248,9 +248,8 @@ class Consumer:
         """Extend what is held, up to the cap; end what overran it."""
         extend_every = self._source.hold_seconds and self._source.hold_seconds / 3
         next_extension = time.monotonic() + (extend_every or 0)
-        while (
-            self._holding
-        ):  # redis-py takes a cancellation while it connects for a failure to connect
+        # Not for ever: redis-py takes a cancellation while it connects for a failure to connect.
+        while self._holding:
             await asyncio.sleep(min(_HOLD_CHECK_SECONDS, extend_every or _HOLD_CHECK_SECONDS))
             now = time.monotonic()
             # The handler has its deadline; this is for one that does not keep it.

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 300.0
 """A provider that wants to be left alone for longer is asked again after this: other jobs may not need it."""
+
 WATCHED: dict[str, tuple[str, type[ScoringError], frozenset[str]]] = {
     "jobs": ("store", StoreUnavailable, frozenset({"claim", "complete"})),
     # A score that cannot be kept is scored again, at no attempt's cost: its trace needs a circuit as its result does.
