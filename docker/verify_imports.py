@@ -23,7 +23,7 @@ SLIM = [
     "pygments.lexers",
     "rapidfuzz.fuzz",
     "regex",
-    "RestrictedPython",
+    "pydantic_monty",
 ]
 FULL = [*SLIM, "psycopg", "pycurl"]
 

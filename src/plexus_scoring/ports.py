@@ -217,6 +217,7 @@ class ScoreContext(msgspec.Struct, frozen=True, kw_only=True):
         item: The item, its text loaded.
         scorecard: The scorecard's text; engines cache what they make of it by `version`.
         score: Name, key, id or external id of a score on it.
+        account: Whose job it is. Scorecard code of one account meets none of another's.
         job_id: For checkpoints and logs; None for a score without a job.
         attempt: From 1.
         deadline: When the answer must be there (seconds since the epoch); None: no limit.
@@ -226,6 +227,7 @@ class ScoreContext(msgspec.Struct, frozen=True, kw_only=True):
     item: Item
     scorecard: Scorecard
     score: str
+    account: str = ""
     job_id: str | None = None
     attempt: int = 1
     deadline: float | None = None

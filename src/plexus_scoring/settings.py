@@ -60,7 +60,7 @@ class Settings:
     )
     trust_code: bool = _setting(
         "PLEXUS_SCORING_TRUST_CODE",
-        "Run Python that stands in scorecards without restrictions.",
+        "Run Python that stands in scorecards inside this process, with its rights and without limits.",
         default=False,
     )
 

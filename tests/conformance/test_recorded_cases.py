@@ -36,7 +36,7 @@ async def answer(case: str) -> tuple[ScoreOutcome | None, list[dict[str, Any]]]:
     text = (CASES / case / "scorecard.yaml").read_text(encoding="utf-8")
     with ScriptedChatServer(read(case, "replies.json")) as server:
         settings = ModelSettings.from_environment(server.environment())
-        engine = PortableEngine(ModelRouter(settings), trust_code=False)
+        engine = PortableEngine(ModelRouter(settings))
         try:
             outcome = await engine.score(
                 ScoreContext(

@@ -83,12 +83,16 @@ async def score(
 ) -> ScoreOutcome:
     """Score an item with a scorecard's YAML; the default score is the last one."""
     scorecard = load_scorecard(text, file="card.yaml")
-    engine = engine or PortableEngine(model or ScriptedModel(), trust_code=False)
-    return await engine.score(
-        ScoreContext(
-            item=Item(id="item-1", text=item, metadata=metadata or {}),
-            scorecard=scorecard,
-            score=name or scorecard.scores[-1].name,
-            **context,
+    used = engine or PortableEngine(model or ScriptedModel())
+    try:
+        return await used.score(
+            ScoreContext(
+                item=Item(id="item-1", text=item, metadata=metadata or {}),
+                scorecard=scorecard,
+                score=name or scorecard.scores[-1].name,
+                **context,
+            )
         )
-    )
+    finally:
+        if engine is None:
+            await used.aclose()

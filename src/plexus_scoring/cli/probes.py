@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 _PACKAGES = {
     "lambda": ("awslambdaric", "aws-lambda-powertools", "boto3"),
-    "portable": ("openai", "jinja2", "rapidfuzz", "RestrictedPython"),
+    "portable": ("openai", "jinja2", "rapidfuzz", "pydantic_monty"),
     "sql": ("sqlalchemy", "alembic"),
     "rabbitmq": ("aio-pika",),
     "redis": ("bullmq",),

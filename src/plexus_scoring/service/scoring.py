@@ -215,6 +215,7 @@ class ScoringService:
                     item=item,
                     scorecard=scorecard,
                     score=job.score,
+                    account=job.account,
                     job_id=job.id,
                     attempt=job.attempt,
                     deadline=deadline,

@@ -63,7 +63,7 @@ async def world(server, account, clock, tmp_path):
         catalog=CachedCatalog(stores.catalog, clock=clock, ttl=60),
         attachments=stores.attachments,
         responder=responder,
-        engine=PortableEngine(ScriptedModel(), trust_code=False),
+        engine=PortableEngine(ScriptedModel()),
         clock=clock,
         policy=Policy(lease_seconds=60, max_attempts=3, reuse_results=False),
     )

@@ -45,7 +45,7 @@ class Plexus:
 
 def make(*, installed=True):
     plexus = Plexus()
-    portable = PortableEngine(ScriptedModel(), trust_code=False)
+    portable = PortableEngine(ScriptedModel())
     return AutoEngine(portable, installed=lambda: installed, plexus=lambda: plexus), plexus
 
 

@@ -511,7 +511,8 @@ scores:
             "card.yaml:12: score 'Q': node 'judge' code: JSONDecodeErr",
         ),
         ("|", "return (", "card.yaml:12: score 'Q': node 'judge' code: syntax error: "),
-        ("|", "return ().__class__", "card.yaml:12: score 'Q': node 'judge' code: the attribute "),
+        ("|", "return ().__class__", "card.yaml:12: score 'Q': node 'judge' code: AttributeError"),
+        ("|", "yield 1", "card.yaml:12: score 'Q': node 'judge' code: a generator function "),
         (">", "return (", "card.yaml:9:5: score 'Q': node 'judge' code: syntax error: "),
         (
             '"def score(a, b): return 1/0"',

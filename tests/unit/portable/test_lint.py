@@ -167,12 +167,22 @@ def test_an_unknown_class_hides_only_the_rules_that_need_every_node():
     assert [one.rule for one in lint(text)] == [Rule.UNKNOWN_CLASS, Rule.UNKNOWN_CONDITION_VALUE]
 
 
-def test_an_import_that_restricted_code_may_not_is_told_before_it_runs():
-    code = "def score(p, i):\n    import re, urllib.parse\n    from os import path\n    return None"
+def test_what_code_may_not_is_told_before_it_runs():
+    code = "def score(p, i):\n    import re, urllib.parse\n    del p[0:1]\n    return None"
     node = {"name": "first", "class": "LogicalClassifier", "code": code}
-    (finding,) = lint(scorecard_of({"name": "Greeting", "graph": [node]}))
-    assert finding.rule is Rule.CODE
-    assert "'os' cannot be imported" in finding.message
+    one, other = lint(scorecard_of({"name": "Greeting", "graph": [node]}))
+    assert one.rule is other.rule is Rule.CODE
+    assert "'urllib.parse' cannot be imported" in one.message
+    assert "del of this" in other.message
+    assert "TRUST_CODE" in one.fix
+
+
+def test_lint_runs_nothing_of_a_hostile_scorecard(tmp_path):
+    canary = tmp_path / "canary"
+    code = f"open({str(canary)!r}, 'w')\nwhile True: pass\n@print\ndef score(p=open('/x'), i=1): return None"
+    node = {"name": "first", "class": "LogicalClassifier", "code": code}
+    assert lint(scorecard_of({"name": "Greeting", "graph": [node]})) == []
+    assert not canary.exists()
 
 
 def test_a_rubric_that_a_model_judges_needs_one():

@@ -7,8 +7,8 @@ it returns is asked once for each job. Both may raise any error of `plexus_scori
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,6 +16,9 @@ from plexus_scoring.engines.models.base import ChatReply, ChatRequest
 from plexus_scoring.model.errors import ScorecardError
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.yaml_document import YamlDocument
+
+if TYPE_CHECKING:
+    from plexus_scoring.engines.portable.code.interpreter import Interpreter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +100,12 @@ class ScoreClass(Protocol):
         ...
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompileOptions:
-    """What the engine was told that compiling depends on. `trust_code` None: as the environment says."""
+    """What the engine has that compiling depends on.
 
-    trust_code: bool | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        interpreter: Where Python in scorecards runs; None: in this process, because the operator trusts the authors.
+    """
+
+    interpreter: Interpreter | None

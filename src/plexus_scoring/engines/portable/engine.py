@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from plexus_scoring.engines.models.limiter import FLOW
 from plexus_scoring.engines.portable.base import CompileOptions
 from plexus_scoring.engines.portable.classes import class_name, runs
+from plexus_scoring.engines.portable.code.interpreter import Interpreter
+from plexus_scoring.engines.portable.code.program import ACCOUNT
 from plexus_scoring.engines.portable.ledger import AnswerCache, Budget, Purse
 from plexus_scoring.engines.portable.plan import Plan
 from plexus_scoring.engines.portable.scorecard import ScorecardCache
@@ -32,7 +34,7 @@ class PortableEngine:
 
     Args:
         models: Where model calls go. Closed with the engine.
-        trust_code: Whether Python in scorecards runs without restriction; None: as PLEXUS_SCORING_TRUST_CODE says.
+        trust_code: Whether Python in scorecards runs in this process, without limits.
         budget: What one job may use.
     """
 
@@ -40,12 +42,13 @@ class PortableEngine:
         self,
         models: ChatModel,
         *,
-        trust_code: bool | None = None,
+        trust_code: bool = False,
         budget: Budget | None = None,
     ) -> None:
         self._models = models
         self._budget = budget or Budget()
-        self._scorecards = ScorecardCache(CompileOptions(trust_code=trust_code))
+        self._interpreter = None if trust_code else Interpreter()
+        self._scorecards = ScorecardCache(CompileOptions(interpreter=self._interpreter))
 
     async def score(self, context: ScoreContext) -> ScoreOutcome:
         """Compute the score; see `ScoringEngine.score`."""
@@ -57,6 +60,7 @@ class PortableEngine:
         cache = AnswerCache(context.checkpoints, context.job_id)
         left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
         # Jobs take turns at a provider; the tasks of this one inherit its name.
+        account = ACCOUNT.set(context.account)
         flow = FLOW.set(context.job_id or f"unnamed-{next(_unnamed)}")
         try:
             async with asyncio.timeout(left) as limit:
@@ -68,6 +72,7 @@ class PortableEngine:
             raise
         finally:
             FLOW.reset(flow)
+            ACCOUNT.reset(account)
 
     def supports(self, scorecard: Scorecard, score: str) -> list[str]:
         """Return the classes and input sources, of the score and its dependencies, that this engine does not run.
@@ -87,7 +92,9 @@ class PortableEngine:
         return missing
 
     async def aclose(self) -> None:
-        """Close the models' connections."""
+        """Close the models' connections, and end the workers that run scorecards' code."""
+        if self._interpreter is not None:
+            await self._interpreter.aclose()
         await self._models.aclose()
 
 

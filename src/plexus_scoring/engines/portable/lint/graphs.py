@@ -11,6 +11,7 @@ from plexus_scoring.engines.portable import templates
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language import nodes as language
 from plexus_scoring.engines.portable.language.model_options import INHERITED
+from plexus_scoring.engines.portable.lint.code import lint_code
 from plexus_scoring.engines.portable.lint.findings import (
     Findings,
     Rule,
@@ -18,7 +19,6 @@ from plexus_scoring.engines.portable.lint.findings import (
     closest,
     did_you_mean,
 )
-from plexus_scoring.engines.portable.lint.imports import lint_imports
 from plexus_scoring.engines.portable.lint.keys import check_keys
 from plexus_scoring.engines.portable.lint.ways import lint_routing
 from plexus_scoring.engines.portable.nodes.registry import NODE_CLASSES, node_class, node_model
@@ -56,7 +56,7 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
     declared = _declared(nodes.values(), source)
     for position, node in nodes.items():
         _lint_conditions(node, position, source, findings)
-        lint_imports(node, position, source, findings)
+        lint_code(node, position, source, findings)
         if complete:
             _lint_templates(node, position, declared, source, findings)
         if node_class(node.class_).prompts and not node.model_name:

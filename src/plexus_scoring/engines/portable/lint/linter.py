@@ -7,6 +7,7 @@ from typing import Any
 
 from plexus_scoring.engines.portable import classes
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreSource
+from plexus_scoring.engines.portable.code import Interpreter
 from plexus_scoring.engines.portable.dependencies import find_cycle, read_dependencies
 from plexus_scoring.engines.portable.language import scores as language
 from plexus_scoring.engines.portable.language.common import Language
@@ -129,9 +130,9 @@ def _patterns(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
 
 
 def _compile(source: ScoreSource, findings: Findings) -> None:
-    """Compile, and report what only that shows, unless its line has an error already."""
+    """Compile, and report what only that shows, unless its line has an error already. No code is run."""
     try:
-        classes.compile_score(source, CompileOptions(trust_code=False))
+        classes.compile_score(source, CompileOptions(interpreter=Interpreter()))
     except ScorecardError as error:
         if error.line is None or not findings.has_error_at(error.line):
             _add_error(findings, error, _rule_of(error))
@@ -154,7 +155,7 @@ _FIXES = {
     Rule.DUPLICATE_NAME: "give each score a name of its own",
     Rule.REGEX: "escape what is meant literally, or close what is open",
     Rule.TEMPLATE: "close what is open: {{ … }} and {% … %}{% end… %}",
-    Rule.CODE: "correct the Python; restricted code has no files, no network and no names that begin with _",
+    Rule.CODE: "correct the Python; docs/plexus-compatibility.md lists what it may use",
 }
 
 

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun
-from plexus_scoring.engines.portable.code import CodePlace, compile_function
+from plexus_scoring.engines.portable.code import RESULT, CodePlace, CodeRaised, function_of
 from plexus_scoring.engines.portable.language.nodes import LogicalClassifierNode, LogicalNodeNode
 from plexus_scoring.engines.portable.nodes.base import GraphNode
-from plexus_scoring.engines.portable.shapes import (
-    Parameters,
-    Result,
-    ScoreInputShape,
-    ScoreNamespace,
-    StateView,
-    log_functions,
-)
 from plexus_scoring.engines.portable.state import State
-from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
+from plexus_scoring.model.errors import ScorecardError, ScoreFailed
 
 log = logging.getLogger(__name__)
 
 
 def _merged(state: State) -> dict[str, Any]:
-    """Return the item's metadata with every field of the state on top; a copy that code may change."""
-    fields = copy.deepcopy(
-        {name: value for name, value in state.fields.items() if name not in ("text", "metadata")}
-    )
-    return {**copy.deepcopy(state.fields["metadata"]), **fields}
+    """Return the item's metadata with every field of the state on top."""
+    fields = state.fields
+    others = {name: value for name, value in fields.items() if name not in ("text", "metadata")}
+    return {**fields["metadata"], **others}
 
 
 def code_place(node: GraphNode[Any]) -> CodePlace:
@@ -57,14 +47,9 @@ class LogicalClassifier(GraphNode[LogicalClassifierNode]):
 
     def prepare(self, options: CompileOptions) -> None:
         """Compile the code."""
-        self.parameters = Parameters(name=self.node.name)
         try:
-            self.function = compile_function(
-                self.node.code,
-                "score",
-                place=code_place(self),
-                extra_globals={"Score": ScoreNamespace, **log_functions(self.name)},
-                trusted=options.trust_code,
+            self.function = function_of(
+                self.node.code, "score", place=code_place(self), interpreter=options.interpreter
             )
         except ScorecardError as error:
             raise code_error(self, error) from error
@@ -72,21 +57,21 @@ class LogicalClassifier(GraphNode[LogicalClassifierNode]):
     async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
         """Run the code and take over what it returns."""
         fields = state.fields
-        result = await self.function.call_with(
-            lambda: (
-                self.parameters,
-                ScoreInputShape(text=fields["text"], metadata=_merged(state)),
-            )
+        answer = await self.function(
+            {
+                "parameters": {"name": self.node.name},
+                "text": fields["text"],
+                "metadata": _merged(state),
+            }
         )
-        if result is None:
+        if answer.value is None:
             return
-        if not isinstance(result, Result):
+        if answer.kind != RESULT:
             raise ScoreFailed(
-                f"node {self.name!r}: score() must return a Score.Result or None, not {type(result).__name__}"
+                f"node {self.name!r}: score() must return a Score.Result or None, not {answer.kind}"
             )
-        value = _text(result.value)
-        given_metadata: Any = result.metadata
-        metadata = given_metadata if isinstance(given_metadata, Mapping) else {}
+        value = answer.value
+        metadata = answer.metadata if isinstance(answer.metadata, Mapping) else {}
         output = {
             "classification": value,
             "value": value,
@@ -110,38 +95,33 @@ class LogicalNode(GraphNode[LogicalNodeNode]):
 
     def prepare(self, options: CompileOptions) -> None:
         """Compile the code."""
-        self.parameters = Parameters(**self.node.model_dump(by_alias=True))
+        self.parameters = self.node.model_dump(by_alias=True)
         try:
-            self.function = compile_function(
+            self.function = function_of(
                 self.node.code,
                 self.node.function_name,
                 place=code_place(self),
-                extra_globals=log_functions(self.name),
-                trusted=options.trust_code,
+                interpreter=options.interpreter,
+                with_state=True,
             )
         except ScorecardError as error:
             raise code_error(self, error) from error
 
     async def work(self, state: State, run: ScoreRun) -> None:  # noqa: ARG002 - asks no model
         """Run the code and set the fields."""
-
-        def arguments() -> tuple[dict[str, Any]]:
-            context = {
-                "state": StateView(copy.deepcopy(state.fields)),
-                "text": state.fields["text"],
-                "metadata": _merged(state),
-                "parameters": self.parameters,
-            }
-            return (context,)
-
+        given = {
+            "parameters": self.parameters,
+            "text": state.fields["text"],
+            "metadata": _merged(state),
+            "state": state.fields,
+        }
         try:
-            result = await self.function.call_with(arguments)
-        except BudgetExceeded:
-            raise
-        except ScoreFailed as error:
-            log.warning("node %r: %s; the graph goes on without it", self.name, error.message)
+            answer = await self.function(given)
+        except CodeRaised as error:
+            log.warning("node %r: %s; the graph goes on without the node", self.name, error.where)
+            log.debug("%s", error.message)
             return
-        state.fields |= self._fields(result)
+        state.fields |= self._fields(answer.value)
 
     def _fields(self, result: Any) -> dict[str, Any]:
         mapping = self.node.output_mapping
@@ -152,7 +132,3 @@ class LogicalNode(GraphNode[LogicalNodeNode]):
         if mapping and len(mapping) == 1:
             return {next(iter(mapping)): result}
         return {"result": result}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,82 @@
+"""What a call of scorecard code returned, and how it crosses from the interpreter: as JSON text of a bounded size."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from plexus_scoring.engines.portable.code.place import CodePlace
+from plexus_scoring.model.errors import BudgetExceeded, ScoreFailed
+
+MAX_CHARACTERS: Final = 1_000_000
+"""Longest JSON text that is read."""
+
+RESULT: Final = "Score.Result"
+_KINDS: Final = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_MAX_INTEGER: Final = 10**4_000
+_CROSSING: Final = (bool, float, bytes, dt.date, dt.timedelta, Decimal, type(None))
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a call returned.
+
+    Attributes:
+        kind: `RESULT`, or the name of the value's class.
+        value: The value; of a `Score.Result` its value as text. Where it is neither plain data nor a result: its text.
+        metadata: The metadata of a `Score.Result`.
+    """
+
+    kind: str
+    value: Any = None
+    metadata: Any = None
+
+
+def read_answer(text: str, place: CodePlace) -> Answer:
+    """Return the answer that `inside/prelude.py` wrote.
+
+    Raises:
+        BudgetExceeded: The text is too long.
+        ScoreFailed: It is no such text, because the code put something else in its place.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise BudgetExceeded(
+            f"{place}: stopped, it returned more than {MAX_CHARACTERS:,} characters"
+        )
+    try:
+        kind, value, metadata = json.loads(text)
+        return Answer(str(kind), _plain(value), _plain(metadata))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ScoreFailed(f"{place}: it returned what cannot be read") from error
+
+
+def crossing(value: Any) -> Any:
+    """Return a copy of a value as the interpreter takes it; what it does not know becomes its text."""
+    if isinstance(value, str):
+        # A lone surrogate cannot be sent.
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < _MAX_INTEGER else hex(value)
+    if isinstance(value, _CROSSING):
+        return value
+    if isinstance(value, Mapping):
+        return {crossing(key): crossing(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)([crossing(part) for part in value])
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, parts),) = value.items()
+    if kind == "dict":
+        keys, values = parts
+        return dict(zip(map(_plain, keys), map(_plain, values), strict=True))
+    return _KINDS[kind](map(_plain, parts))

@@ -1,0 +1,1 @@
+"""The package ``rapidfuzz``: its module `fuzz`."""
