@@ -2,7 +2,7 @@
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
-BENCHMARKS ?= lambda_path engine scorecard_code models stores runtime plexus_api plexus_engine
+BENCHMARKS ?= lambda_path engine scorecard_code templates models stores runtime plexus_api plexus_engine
 
 .DEFAULT_GOAL := help
 INFRA_TARGETS := audit cdk cost test-in-container setup-infra synth types-infra lock-deploy images image-sizes tf-backend-init tf-backend-apply tf-init-backend tf-plan-local tf-apply-local

@@ -367,6 +367,37 @@ async def test_a_regex_that_backtracks_for_ever_is_stopped(monkeypatch):
         await score(text, item="a" * 60 + "b" + "a" * 60 + "x" * 80)
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a{1000000}",
+        "(?:(?:(?:a{1000}){1000}){1000}){1000}",
+        "((?:x[)]{1000}){1000}){1000}",
+        "(?x)(?:x {1000} ) {1000} # y",
+        "(?#[)(?:x{1000}){1000}(?#])",
+        "(?:x|" * 2_000 + ")" * 2_000,
+        "x|" * 20_000,
+    ],
+)
+async def test_a_regex_that_is_too_large_to_compile_is_refused(pattern):
+    with pytest.raises(ScorecardError, match=r"too large a|is no regular expression"):
+        await score(scorecard_of(keyword("K", {"regex": pattern})))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(\(\d{3}\)|\d{3})[- ]\d{3}-\d{4}",
+        r"\b[A-Z]{2}\d{2}(?: ?\d{4}){4} ?\d{2}\b",
+        r"(\w+ ){2,400}end",
+    ],
+)
+async def test_a_regex_with_counts_is_found(pattern):
+    text = scorecard_of(keyword("K", {"regex": pattern}))
+    item = "call (555) 123-4567 or DE89 3704 0044 0532 0130 00 at the end"
+    assert (await score(text, item=item)).value == "True"
+
+
 async def test_composite_scores_follow_their_tree():
     text = scorecard_of(
         {

@@ -16,6 +16,7 @@ from plexus_scoring.engines.portable.code.program import ACCOUNT
 from plexus_scoring.engines.portable.ledger import AnswerCache, Budget, Purse
 from plexus_scoring.engines.portable.plan import Plan
 from plexus_scoring.engines.portable.scorecard import ScorecardCache
+from plexus_scoring.engines.portable.templates.pool import POOL
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.result import ScoreOutcome
@@ -92,10 +93,11 @@ class PortableEngine:
         return missing
 
     async def aclose(self) -> None:
-        """Close the models' connections, and end the workers that run scorecards' code."""
+        """Close the models' connections, and end the processes that run scorecards' code and templates."""
         if self._interpreter is not None:
             await self._interpreter.aclose()
         await self._models.aclose()
+        await asyncio.to_thread(POOL.close)
 
 
 def _check_item(item: Item) -> None:

@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import lru_cache
 from typing import Any
 
 from plexus_scoring.engines.portable.base import ScoreSource
-from plexus_scoring.model.errors import BudgetExceeded
+from plexus_scoring.model.errors import BudgetExceeded, shorten
 
 MAX_SECONDS = 5.0
 INLINE_SECONDS = 0.02
+MAX_CHARACTERS = 20_000
+MAX_SIZE = 100_000
+_COUNT = re.compile(r"\{\s*(\d+)")
+_VERBOSE = re.compile(r"\(\?[A-Za-z0-9]*x")
 
 
 def compile_pattern(text: str, source: ScoreSource, *path: Any) -> str:
     """Compile a pattern of the scorecard, and return it. Raises ScorecardError."""
+    problem = problem_of(text)
+    if problem:
+        raise source.error(problem, *path)
+    return text
+
+
+def problem_of(pattern: str) -> str | None:
+    """Return why a pattern cannot be used, None if it can."""
     import regex  # noqa: PLC0415 - 25 ms that only patterns pay
 
+    if len(pattern) > MAX_CHARACTERS or _size(pattern) > MAX_SIZE:
+        return (
+            f"{shorten(repr(pattern), 80)} is too large a regular expression: at most {MAX_CHARACTERS:,} characters, "
+            f"and {MAX_SIZE:,} once its counts, as in {{1000}}, are written out"
+        )
     try:
-        _compiled(text, ignore_case=False)
-    except regex.error as error:
-        raise source.error(f"{text!r} is no regular expression: {error}", *path) from error
-    return text
+        _compiled(pattern, ignore_case=False)
+    except (regex.error, RecursionError) as error:
+        return f"{shorten(repr(pattern), 200)} is no regular expression: {error}"
+    return None
+
+
+def _size(pattern: str) -> int:
+    """Return at least how many parts the compiled pattern has: a count repeats what stands before it in memory.
+
+    A count behind a group is taken for one of all that was before, so that nothing hides in a class or a comment.
+    """
+    spaced = _VERBOSE.search(pattern) is not None
+    size = done = 0
+    for count in _COUNT.finditer(pattern):
+        size += count.start() - done
+        done = count.end()
+        times = max(int(count[1][:7]), 1)
+        group = spaced or pattern[: count.start()].endswith(")")
+        size = min(size * times if group else size + times, MAX_SIZE + 1)
+    return size + len(pattern) - done
 
 
 async def found_in(text: str, pattern: str, *, ignore_case: bool = False) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from plexus_scoring.engines.portable import templates
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language import nodes as language
 from plexus_scoring.engines.portable.language.model_options import INHERITED
@@ -23,6 +22,7 @@ from plexus_scoring.engines.portable.lint.keys import check_keys
 from plexus_scoring.engines.portable.lint.ways import lint_routing
 from plexus_scoring.engines.portable.nodes.registry import NODE_CLASSES, node_class, node_model
 from plexus_scoring.engines.portable.state import BASE_FIELDS
+from plexus_scoring.engines.portable.templates import Template
 from plexus_scoring.model.errors import ScorecardError
 
 _GIVEN = frozenset((*BASE_FIELDS, "text", "metadata", "results", "chat_history"))
@@ -165,7 +165,7 @@ def _lint_templates(
         if not isinstance(template, str):
             continue
         try:
-            names = templates.undefined_names(template)
+            names = Template(template).names
         except ScorecardError:
             continue  # compiling reports it
         for name in sorted(names - known):

@@ -21,6 +21,7 @@ from plexus_scoring.engines.portable.lint.findings import (
 from plexus_scoring.engines.portable.lint.graphs import lint_graph
 from plexus_scoring.engines.portable.lint.keys import check_keys, check_unknown
 from plexus_scoring.engines.portable.processors import PROCESSORS
+from plexus_scoring.engines.portable.regexes import problem_of
 from plexus_scoring.engines.portable.scorecard import references
 from plexus_scoring.model.errors import ScorecardError
 from plexus_scoring.model.scorecard_yaml import load_scorecard, read_document, score_entries
@@ -100,19 +101,10 @@ def _lint_score(source: ScoreSource, findings: Findings) -> None:
 
 def _lint_patterns(source: ScoreSource, findings: Findings) -> None:
     """Compile every regular expression: compiling the score stops at the first that is wrong."""
-    import regex  # noqa: PLC0415 - 25 ms that only patterns pay
-
     for path, pattern in _patterns(source.entry):
-        try:
-            regex.compile(pattern)
-        except regex.error as error:
-            findings.add(
-                source,
-                Rule.REGEX,
-                f"{pattern!r} is no regular expression: {error}",
-                _FIXES[Rule.REGEX],
-                *path,
-            )
+        problem = problem_of(pattern)
+        if problem:
+            findings.add(source, Rule.REGEX, problem, _FIXES[Rule.REGEX], *path)
 
 
 def _patterns(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from plexus_scoring.engines.models.base import ChatMessage, ChatReply, ChatRequest
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun, ScoreSource
@@ -12,6 +12,9 @@ from plexus_scoring.engines.portable.language.model_options import ModelOptions
 from plexus_scoring.engines.portable.language.nodes import Node
 from plexus_scoring.engines.portable.state import State
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
+
+if TYPE_CHECKING:
+    from plexus_scoring.engines.portable.templates import Template
 
 Configuration = TypeVar("Configuration", bound=Node)
 Missing = Literal["empty", "raise"]
@@ -52,12 +55,9 @@ class GraphNode(ABC, Generic[Configuration]):
         self.name = node.name
         self.source = source
         self.position = position
-        self.messages = _messages(node)
-        if self.prompts:
-            if not self.messages:
-                raise self.error("needs a user_message", "name")
-            for key, _, template in self.messages:
-                self._check_template(key, template)
+        self.messages = self._messages() if self.prompts else []
+        if self.prompts and not self.messages:
+            raise self.error("needs a user_message", "name")
         self.prepare(options)
 
     def prepare(self, options: CompileOptions) -> None:
@@ -107,19 +107,15 @@ class GraphNode(ABC, Generic[Configuration]):
     async def fill(
         self,
         key: str,
-        template: str,
+        template: Template,
         values: Mapping[str, Any],
         missing: Missing,
         *,
         escaping: bool = False,
     ) -> str:
-        """Return a template of this node, filled in; errors name node and key. See `templates.render`."""
-        from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
-
+        """Return a template of this node, filled in; errors name node and key. See `Template.render`."""
         try:
-            return await templates.render_apart(
-                template, values, missing=missing, escaping=escaping
-            )
+            return await template.render(values, missing=missing, escaping=escaping)
         except ScorecardError as error:
             raise self.error(f"{key}: {error.bare_message}", key) from error
         except BudgetExceeded as error:
@@ -145,23 +141,23 @@ class GraphNode(ABC, Generic[Configuration]):
         """Return where a key of this node stands, in front of a message."""
         return self.error(key, key).message
 
-    def _check_template(self, key: str, template: str) -> None:
-        from plexus_scoring.engines.portable import templates  # noqa: PLC0415 - 60 ms that only prompts pay
+    def template(self, key: str, source: str) -> Template:
+        """Parse a template of this node. Raises ScorecardError."""
+        from plexus_scoring.engines.portable.templates import Template  # noqa: PLC0415 - 60 ms that only prompts pay
 
         try:
-            templates.undefined_names(template)
+            return Template(source)
         except ScorecardError as error:
             raise self.error(f"{key}: {error.bare_message}", key) from error
 
-
-def _messages(node: Node) -> list[tuple[str, Literal["system", "user"], str]]:
-    found = []
-    for key, role in _ROLES.items():
-        template = getattr(node, key)
-        if template:
-            single = " ".join(template.split()) if node.single_line_messages else template
-            found.append((key, role, single))
-    return found
+    def _messages(self) -> list[tuple[str, Literal["system", "user"], Template]]:
+        found = []
+        for key, role in _ROLES.items():
+            source = getattr(self.node, key)
+            if source:
+                single = " ".join(source.split()) if self.node.single_line_messages else source
+                found.append((key, role, self.template(key, single)))
+        return found
 
 
 def chat_request(

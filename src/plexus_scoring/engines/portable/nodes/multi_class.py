@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from plexus_scoring.engines.models.base import ChatMessage
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun
-from plexus_scoring.engines.portable.explain import explain
+from plexus_scoring.engines.portable.explain import explain, question_of
 from plexus_scoring.engines.portable.language.nodes import MultiClassClassifierNode
 from plexus_scoring.engines.portable.nodes.base import GraphNode
 from plexus_scoring.engines.portable.nodes.classifier import GAVE_UP, UNKNOWN
@@ -20,6 +20,7 @@ class MultiClassClassifier(GraphNode[MultiClassClassifierNode]):
         """Check that both messages are there, as upstream needs them."""
         if len(self.messages) < 2:  # noqa: PLR2004 - system and user
             raise self.error("needs a system_message and a user_message", "name")
+        self.question = question_of(self)
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask until the answer has a class."""
@@ -36,10 +37,10 @@ class MultiClassClassifier(GraphNode[MultiClassClassifierNode]):
             found = self.parse(reply.text)
             if found is not None:
                 explanation = found
-                if self.node.explanation_message:
+                if self.question is not None:
                     asked = [*conversation, ChatMessage("assistant", reply.text)]
                     values = {**fields, "classification": found}
-                    explanation = await explain(self, asked, values, run)
+                    explanation = await explain(self, self.question, asked, values, run)
                 fields |= {
                     "classification": found,
                     "explanation": explanation,

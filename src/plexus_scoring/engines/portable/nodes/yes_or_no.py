@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 from plexus_scoring.engines.models.base import ChatMessage
-from plexus_scoring.engines.portable.base import ScoreRun
-from plexus_scoring.engines.portable.explain import explain
+from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun
+from plexus_scoring.engines.portable.explain import explain, question_of
 from plexus_scoring.engines.portable.language.nodes import YesOrNoClassifierNode
 from plexus_scoring.engines.portable.nodes.base import GraphNode
 from plexus_scoring.engines.portable.nodes.classifier import GAVE_UP, UNKNOWN
@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
     """One call. An answer with neither word is "unknown" at once: retries are upstream's for failed calls only."""
+
+    def prepare(self, options: CompileOptions) -> None:  # noqa: ARG002 - nothing of it matters here
+        """Parse the question for an explanation."""
+        self.question = question_of(self)
 
     async def work(self, state: State, run: ScoreRun) -> None:
         """Ask, parse, and explain where an explanation is asked for."""
@@ -37,13 +41,13 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
         reply = await self.ask(run, messages)
         word = yes_or_no(reply.text, from_start=bool(self.node.parse_from_start))
         explanation = reply.text
-        if word != UNKNOWN and self.node.explanation_message:
+        if word != UNKNOWN and self.question is not None:
             asked = [
                 ChatMessage("user", await self._as_text(fields["text"])),
                 ChatMessage("assistant", word),
             ]
             values = {**fields, "classification": word, "explanation": reply.text}
-            explanation = await explain(self, asked, values, run)
+            explanation = await explain(self, self.question, asked, values, run)
         self._set(state, word, explanation)
 
     def _set(self, state: State, word: str, explanation: str) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, pvariance
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,8 +17,10 @@ from plexus_scoring.engines.portable.nodes.base import chat_request
 from plexus_scoring.engines.portable.rubric.language import JudgeCriterion, RubricConfiguration
 from plexus_scoring.engines.portable.rubric.outcome import CriterionResult
 from plexus_scoring.engines.portable.rubric.together import together
-from plexus_scoring.engines.portable.templates import render
 from plexus_scoring.model.errors import ScoreFailed, shorten
+
+if TYPE_CHECKING:
+    from plexus_scoring.engines.portable.templates import Template
 
 POINTS = 10
 COMPONENT = "judge"
@@ -42,6 +44,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 async def judge_by_model(
     configuration: RubricConfiguration,
+    instructions: Template | None,
     criteria: Mapping[str, JudgeCriterion],
     given: ScoreInput,
     run: ScoreRun,
@@ -52,7 +55,7 @@ async def judge_by_model(
         ScoreFailed: the model's answers could not be used, after all retries.
         EngineUnavailable, BudgetExceeded, …: see `ScoreRun.ask`.
     """
-    question = prompt(configuration, criteria, given)
+    question = await prompt(instructions, criteria, given)
     rounds = await together(
         _judge(configuration, criteria, question, run) for _ in range(configuration.judge.repeats)
     )
@@ -71,14 +74,14 @@ async def judge_by_model(
     return results
 
 
-def prompt(
-    configuration: RubricConfiguration, criteria: Mapping[str, JudgeCriterion], given: ScoreInput
+async def prompt(
+    instructions: Template | None, criteria: Mapping[str, JudgeCriterion], given: ScoreInput
 ) -> tuple[ChatMessage, ...]:
     """Return the conversation that asks for all criteria at once."""
     parts = []
-    if configuration.judge.instructions:
+    if instructions is not None:
         values = {"metadata": given.metadata, "text": given.text, "results": given.results}
-        task = render(configuration.judge.instructions, values, missing="empty")
+        task = await instructions.render(values, missing="empty")
         parts.append(f"The task that the submission answers:\n{task.strip()}")
     lines = []
     for name, criterion in criteria.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,7 +28,11 @@ from plexus_scoring.engines.portable.rubric.templates import with_template
 from plexus_scoring.engines.portable.rubric.together import together
 from plexus_scoring.engines.sandbox.base import Sandbox
 from plexus_scoring.engines.sandbox.choice import make_sandbox
+from plexus_scoring.model.errors import ScorecardError
 from plexus_scoring.model.result import ScoreOutcome
+
+if TYPE_CHECKING:
+    from plexus_scoring.engines.portable.templates import Template
 
 
 class RubricScore:
@@ -49,6 +53,7 @@ class RubricScore:
     ) -> None:
         self.configuration = configuration
         self._sandbox = sandbox
+        self._instructions = _instructions(configuration, source)
         self._suite = suite.Suite(configuration.tests, source) if configuration.tests else None
         self._rules = {
             name: RulesJudge(criterion, source, "criteria", name)
@@ -109,7 +114,9 @@ class RubricScore:
         }
         parts = []
         if by_model:
-            parts.append(judge_by_model(self.configuration, by_model, given, run))
+            parts.append(
+                judge_by_model(self.configuration, self._instructions, by_model, given, run)
+            )
         if by_running:
             parts.append(self._judge_by_running(by_running, given))
         parts += [
@@ -211,6 +218,18 @@ class RubricScore:
             for name in caps
         ]
         return "\n".join(lines)
+
+
+def _instructions(configuration: RubricConfiguration, source: ScoreSource) -> Template | None:
+    if not configuration.judge.instructions:
+        return None
+    from plexus_scoring.engines.portable.templates import Template  # noqa: PLC0415 - 60 ms that only judges pay
+
+    try:
+        return Template(configuration.judge.instructions)
+    except ScorecardError as error:
+        path = ("judge", "instructions")
+        raise source.error(f"judge instructions: {error.bare_message}", *path) from error
 
 
 def schema() -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Templates that run away: each held the event loop or took gigabytes while templates were rendered in our process."""
+
+# Small in memory, endless as text and when compared.
+_NESTED = (
+    "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(40) %}"
+    "{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}"
+)
+
+ATTACKS = {
+    "round": "{{ 5|round(-30000000) }}",
+    "round in a branch that is never taken": "{% if false %}{{ 5|round(-30000000) }}{% endif %}",
+    "round of a value": "{{ (text|length)|round(-30000000) }}",
+    "round in autoescape": "{% autoescape 5|round(-30000000) %}{% endautoescape %}",
+    "round in a filter block": "{% filter string|length|round(-30000000) %}x{% endfilter %}",
+    "round in a default": "{% macro f(a=5|round(-30000000)) %}{% endmacro %}{{ f() }}",
+    "round in an include": "{% include 5|round(-30000000) ignore missing %}",
+    "pprint": _NESTED + "{{ ns.x|pprint }}",
+    "string": _NESTED + "{{ ns.x|string|length }}",
+    "sort": _NESTED + "{{ [ns.x, ns.y]|sort|length }}",
+    "unique": _NESTED.replace("[ns.x, ns.x]", "(ns.x, ns.x)").replace("=[1]", "=1") + "{{ [ns.x]|unique|list|length }}",
+    "equal": _NESTED + "{{ ns.x == ns.y }}",
+    "less": _NESTED + "{{ ns.x < ns.y }}",
+    "in": _NESTED + "{{ ns.x in [ns.y] }}",
+    "is eq": _NESTED + "{{ ns.x is eq(ns.y) }}",
+    "index": _NESTED + "{{ [ns.y].index(ns.x) }}",
+    "select": _NESTED + "{{ [ns.x]|select('eq', ns.y)|list|length }}",
+    "groupby": _NESTED + "{{ [{'a': ns.x}, {'a': ns.y}]|groupby('a')|length }}",
+    "dictsort": _NESTED + "{{ {1: ns.x, 2: ns.y}|dictsort(by='value')|length }}",
+    "max": _NESTED + "{{ [ns.x, ns.y]|max|length }}",
+    "upper": _NESTED + "{{ ns.x|upper|length }}",
+    "urlencode": _NESTED + "{{ ns.x|map('string')|map('urlencode')|list|length }}",
+    "escape": _NESTED + "{{ ns.x|e|length }}",
+    "slice": "{{ [1]|slice(8000000)|map('list')|list|length }}",
+    "join of a generator": "{{ ([text * 500000] * 300)|map('string')|join|length }}",
+    "join of copies": "{{ ([text * 500000] * 300)|map('upper')|join|length }}",
+    "format with an index": "{{ ('{0[0]}' * 300).format([text * 600000])|length }}",
+    "format with a width": "{{ ('{0:99999}' * 80000).format(1)|length }}",
+    "old format with a width": "{{ ('%(a)99999d' * 80000)|format(a=1)|length }}",
+    "old format with a precision": "{{ ('%(a).99999f' * 80000) % {'a': 1.5} }}",
+    "translate": "{{ ('a' * 4000000).translate(['x' * 1000] * 128)|length }}",
+    "translate with a mapping in a list": "{{ (text * 600000).translate([text * 1000] * 128)|length }}",
+    "punycode": "{{ ('\\u00fc' * 4000000).encode('punycode')|length }}",
+    "striptags": "{{ (['<!---->' * 1000000] * 40)|map('striptags')|list|length }}",
+    "wordwrap": "{{ ('a' * 7000000)|wordwrap(1)|length }}",
+    "sum of lists": "{{ ([[1] * 1000] * 100000)|sum(start=[])|length }}",
+    "lists": "{{ ([[0] * 1000000] * 1000)|map('list')|list|length }}",
+    "texts": "{{ ([text * 600000] * 1000)|map('upper')|list|length }}",
+    "keys": "{{ dict.fromkeys(range(8000000))|length + dict.fromkeys(range(8000000))|length }}",
+    "numbers": "{{ range(8000000)|map('string')|list|length }}",
+    "batches": "{{ range(8000000)|batch(1)|map('list')|list|length }}",
+    "divisions": "{{ ([7 ** 300000] * 8000000)|map('round', -3)|list|length }}",
+    "sorting by a nested key": _NESTED + "{{ [{'a': ns.x}, {'a': ns.y}]|sort(attribute='a')|length }}",
+    "list in a list": _NESTED + "{{ [ns.x].count(ns.y) }}",
+    "xmlattr": _NESTED + "{{ {'a': ns.x}|xmlattr|length }}",
+    "replace": _NESTED + "{{ ns.x|replace('1', '2')|length }}",
+    "capitalize": _NESTED + "{{ ns.x|capitalize|length }}",
+}  # fmt: skip
