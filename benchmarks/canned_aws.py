@@ -12,7 +12,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.job import NewJob
+from plexus_scoring.model.job import JobKey, NewJob
 
 _OPERATION = "X-Amz-Target"
 
@@ -120,7 +120,7 @@ def _record_rows(card: str) -> dict[str, Any]:
 
         aws.dynamodb.meta.events.register("before-send", sent)
         aws.dynamodb.meta.events.register("before-parse", received)
-        await stores.jobs.claim("job-template", lease_seconds=60)
+        await stores.jobs.claim(JobKey("default", "job-template"), lease_seconds=60)
         await stores.catalog.item("item", account="default")
         await stores.catalog.scorecard("card", account="default")
         await aws.aclose()

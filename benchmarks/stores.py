@@ -26,7 +26,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.job import Claimed, NewJob
+from plexus_scoring.model.job import Claimed, JobKey, NewJob
 from plexus_scoring.model.result import ScoreResult, result_id_of
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql.database import Database
@@ -45,7 +45,7 @@ Work = Callable[[str], Awaitable[None]]
 def result_of(job_id: str) -> ScoreResult:
     """Return a result of usual size."""
     return ScoreResult(
-        id=result_id_of(job_id),
+        id=result_id_of(JobKey("default", job_id)),
         job_id=job_id,
         scorecard="calls",
         score="Greeting",
@@ -93,12 +93,12 @@ async def ours(url: str, count: int, concurrency: int) -> float:
     stores = sql.connect(url)
 
     async def work(job_id: str) -> None:
-        answer = await stores.jobs.claim(job_id, lease_seconds=60)
+        answer = await stores.jobs.claim(JobKey("default", job_id), lease_seconds=60)
         if not isinstance(answer, Claimed):
             raise SystemExit(f"{job_id}: {answer}")
         await stores.jobs.complete(answer.lease, result_of(job_id))
 
-    await stores.jobs.get("warm")
+    await stores.jobs.get(JobKey("default", "warm"))
     seconds = await drive(work, (f"job-{n}" for n in range(count)), concurrency)
     await stores.aclose()
     return seconds

@@ -10,7 +10,6 @@ from plexus_scoring.transports.sqs_messages import SqsMessages
 
 _container = Container("account_key", "response_queue_url", "attachments_bucket")
 _application, _settings = _container.application, _container.settings
-_account = _settings.account_key or "default"
 _function = ScoringFunction(
     messages=SqsMessages(
         handle=_application.service.handle,
@@ -20,13 +19,14 @@ _function = ScoringFunction(
         metrics=_container.metrics,
         request_queue_url=_settings.request_queue_url,
         dead_letter_queue_url=_settings.dead_letter_queue_url,
-        account=_account,
+        account=_settings.account,
+        responder=_application.responder,
     ),
     handle_oldest=_application.service.handle_oldest,
     aws=_application.aws,
     clock=_application.clock,
     request_queue_url=_settings.request_queue_url,
-    account=_account,
+    account=_settings.account,
     concurrency=_settings.concurrency,
     margin=_settings.deadline_margin,
 )

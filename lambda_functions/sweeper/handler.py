@@ -28,7 +28,7 @@ async def _sweep() -> dict[str, Any]:
         limit=_settings.sweep_limit,
         account=_settings.account_key,
     )
-    return {"swept": len(swept), "scoring_job_ids": list(swept)}
+    return {"swept": len(swept), "scoring_job_ids": [key.id for key in swept]}
 
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:

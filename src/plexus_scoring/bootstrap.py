@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from plexus_scoring.aws import Aws
 from plexus_scoring.engines.deferred import DeferredEngine
@@ -29,6 +29,10 @@ from plexus_scoring.service import Policy, ScoringService
 from plexus_scoring.settings import Settings
 from plexus_scoring.stores.clock import SystemClock
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
+
+if TYPE_CHECKING:
+    from plexus_scoring.stores.dynamodb import DynamoDBStores
+    from plexus_scoring.stores.dynamodb.moves import Moved
 
 Part = TypeVar("Part")
 
@@ -232,6 +236,7 @@ def build(
         ),
         metrics=metrics,
         checkpoints=checkpoints,
+        account=settings.account_key,
     )
     return Application(
         settings=settings,
@@ -246,6 +251,20 @@ def build(
         service=service,
         others=() if graphs is None else (graphs,),
     )
+
+
+async def upgrade_table(settings: Settings) -> Moved:
+    """Bring the rows of the DynamoDB table to this version's layout.
+
+    Raises:
+        StoreUnavailable: the table cannot be reached, or not scanned; what was moved until then stays moved.
+    """
+    aws = Aws(threads=settings.aws_threads)
+    try:
+        stores = _dynamodb(settings, aws, _attachments(settings, aws), SystemClock())
+        return await stores.jobs.upgrade()
+    finally:
+        await aws.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -325,16 +344,7 @@ def _own_store(
     store: str, settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
 ) -> tuple[JobStore, Catalog, Checkpoints]:
     if store == "dynamodb":
-        from plexus_scoring.stores.dynamodb import connect  # noqa: PLC0415
-
-        stores = connect(
-            settings.jobs_table_name,
-            client=aws.dynamodb,
-            executor=aws.executor,
-            overflow=attachments,
-            clock=clock,
-            retention_seconds=days * DAY_SECONDS if (days := settings.retention_days) else None,
-        )
+        stores = _dynamodb(settings, aws, attachments, clock)
         return stores.jobs, stores.catalog, stores.checkpoints
     if store == "memory":
         from plexus_scoring.stores import memory  # noqa: PLC0415
@@ -350,6 +360,21 @@ def _own_store(
         tables = connect_sql(settings.database_url, clock=clock)
         return tables.jobs, tables.catalog, tables.checkpoints
     raise ConfigurationError(f"PLEXUS_STORE={store} is not part of this release")
+
+
+def _dynamodb(
+    settings: Settings, aws: Aws, attachments: AttachmentStore, clock: Clock
+) -> DynamoDBStores:
+    from plexus_scoring.stores.dynamodb import connect  # noqa: PLC0415
+
+    return connect(
+        settings.jobs_table_name,
+        client=aws.dynamodb,
+        executor=aws.executor,
+        overflow=attachments,
+        clock=clock,
+        retention_seconds=days * DAY_SECONDS if (days := settings.retention_days) else None,
+    )
 
 
 def _responder(settings: Settings, aws: Aws) -> Responder:

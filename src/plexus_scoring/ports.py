@@ -15,8 +15,10 @@ import msgspec
 from plexus_scoring.model.errors import ErrorInfo
 from plexus_scoring.model.item import Item, ObjectRef
 from plexus_scoring.model.job import (
+    DEFAULT_ACCOUNT,
     ClaimAnswer,
     Claimed,
+    JobKey,
     JobPage,
     JobStatus,
     Lease,
@@ -44,21 +46,29 @@ class Clock(Protocol):
 class JobStore(Protocol):
     """Jobs, their state machine, and their results.
 
+    A job is identified by its account and its id there: the same id in two accounts is two jobs, and no call about
+    one sees or touches the other. The content of a job (scorecard, score and item) never changes.
+
     Every transition out of IN_PROGRESS carries the lease and is refused with `LeaseLost` if the job's
     stored token is another or none. A lease that ran out but that nobody took still holds.
     """
 
     async def create(self, job: NewJob) -> ScoringJob:
-        """Store a PENDING job; if the id exists, change nothing and return what is stored."""
+        """Store a PENDING job; if its key exists with the same content, change nothing and return what is stored.
+
+        Raises InvalidRequest if the key exists with other content, or cannot be stored.
+        """
         ...
 
     async def claim(
-        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
+        self, key: JobKey, *, lease_seconds: float, new: NewJob | None = None
     ) -> ClaimAnswer:
         """Take the job if it is PENDING and due, or IN_PROGRESS with a lease that ran out.
 
-        A claim sets a new token and adds 1 to `attempt`. With `new` (whose id is `job_id`) a job that does
+        A claim sets a new token and adds 1 to `attempt`. With `new` (whose key is `key`) a job that does
         not exist is created and claimed in the same write. Exactly one of several concurrent claimers wins.
+
+        Raises InvalidRequest if the job is stored with other content than `new`; then nothing is changed.
         """
         ...
 
@@ -89,23 +99,23 @@ class JobStore(Protocol):
         """End the job as FAILED. Raises LeaseLost. Failing again with the same lease succeeds."""
         ...
 
-    async def redrive(self, job_id: str) -> ScoringJob:
+    async def redrive(self, key: JobKey) -> ScoringJob:
         """Make a FAILED job PENDING and due now, with `attempt` 0. Raises NotFound, InvalidRequest (not FAILED)."""
         ...
 
-    async def get(self, job_id: str) -> ScoringJob | None:
+    async def get(self, key: JobKey) -> ScoringJob | None:
         """Return the job, or None."""
         ...
 
-    async def result(self, result_id: str) -> ScoreResult | None:
-        """Return a result by its own id, or None."""
+    async def result(self, result_id: str, *, account: str = DEFAULT_ACCOUNT) -> ScoreResult | None:
+        """Return a result of the account by its own id, or None."""
         ...
 
     async def list_jobs(
         self,
         status: JobStatus,
         *,
-        account: str = "default",
+        account: str = DEFAULT_ACCOUNT,
         limit: int = 50,
         cursor: str | None = None,
         oldest_first: bool = True,
@@ -123,9 +133,9 @@ class JobStore(Protocol):
         ...
 
     async def find_result(
-        self, *, item_digest: str, score_version: str, score: str
+        self, *, item_digest: str, score_version: str, score: str, account: str = DEFAULT_ACCOUNT
     ) -> ScoreResult | None:
-        """Return the newest stored result of the same content, score and version, or None."""
+        """Return the account's newest stored result of the same content, score and version, or None."""
         ...
 
     async def check(self) -> None:
@@ -201,11 +211,11 @@ class Responder(Protocol):
 class Checkpoints(Protocol):
     """Answers already paid for, kept per job, so that a retried job does not pay again."""
 
-    async def load(self, job_id: str) -> dict[str, bytes]:
+    async def load(self, key: JobKey) -> dict[str, bytes]:
         """Return all of a job's checkpoints, by name."""
         ...
 
-    async def save(self, job_id: str, name: str, value: bytes) -> None:
+    async def save(self, key: JobKey, name: str, value: bytes) -> None:
         """Store one. Losing it costs money, never correctness."""
         ...
 
@@ -217,8 +227,7 @@ class ScoreContext(msgspec.Struct, frozen=True, kw_only=True):
         item: The item, its text loaded.
         scorecard: The scorecard's text; engines cache what they make of it by `version`.
         score: Name, key, id or external id of a score on it.
-        account: Whose job it is. Scorecard code of one account meets none of another's.
-        job_id: For checkpoints and logs; None for a score without a job.
+        job: For checkpoints and turns at a provider; None for a score without a job.
         attempt: From 1.
         deadline: When the answer must be there (seconds since the epoch); None: no limit.
         checkpoints: Where to keep answers already paid for; None: nowhere.
@@ -227,8 +236,7 @@ class ScoreContext(msgspec.Struct, frozen=True, kw_only=True):
     item: Item
     scorecard: Scorecard
     score: str
-    account: str = ""
-    job_id: str | None = None
+    job: JobKey | None = None
     attempt: int = 1
     deadline: float | None = None
     checkpoints: Checkpoints | None = None

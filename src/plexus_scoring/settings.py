@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.model.job import DEFAULT_ACCOUNT
 
 # Thirty years: "inf" is a number as well, but one that no database's column and no timer can hold.
 _LONGEST = 1e9
@@ -35,7 +36,9 @@ class Settings:
         "PLEXUS_ENVIRONMENT", "Name of the deployment, a dimension of metrics.", "local"
     )
     account_key: str | None = _setting(
-        "PLEXUS_ACCOUNT_KEY", "Account whose jobs are worked on and whose scorecards are read."
+        "PLEXUS_ACCOUNT_KEY",
+        "Account that the queue's messages belong to, and whose scorecards are read. A message that names a job of "
+        "another account is answered as one that names no job. Not set: a message's own account, else `default`.",
     )
     api_url: str | None = _setting(
         "PLEXUS_API_URL", "Plexus's GraphQL endpoint (store plexus_api)."
@@ -286,6 +289,11 @@ class Settings:
     metrics_namespace: str = _setting(
         "PLEXUS_METRICS_NAMESPACE", "CloudWatch namespace of the metrics.", "PlexusScoring"
     )
+
+    @property
+    def account(self) -> str:
+        """The account of a message or command that names none."""
+        return self.account_key or DEFAULT_ACCOUNT
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:

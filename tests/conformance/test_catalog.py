@@ -8,6 +8,7 @@ from plexus_scoring.model.errors import InvalidRequest, NotFound
 from plexus_scoring.model.item import Item, ObjectRef
 from plexus_scoring.model.scorecard import Scorecard, ScoreRef, content_version
 from plexus_scoring.ports import Catalog
+from tests.support.stores import key
 
 
 def card(source="name: Calls", **changes):
@@ -151,10 +152,10 @@ async def test_the_history_of_versions_is_kept(stores):
 
 async def test_checkpoints_are_kept_by_job_and_name(stores):
     checkpoints = stores.checkpoints
-    assert await checkpoints.load("job-1") == {}
+    assert await checkpoints.load(key("job-1")) == {}
     values = {"node/1": b"\x00\xff", "ü \0": b"", "n" * 3_000: b"x" * 700_000}
     for name, value in values.items():
-        await checkpoints.save("job-1", name, b"old")
-        await checkpoints.save("job-1", name, value)
-    await checkpoints.save("job-2", "node/1", b"other")
-    assert await checkpoints.load("job-1") == values
+        await checkpoints.save(key("job-1"), name, b"old")
+        await checkpoints.save(key("job-1"), name, value)
+    await checkpoints.save(key("job-2"), "node/1", b"other")
+    assert await checkpoints.load(key("job-1")) == values

@@ -18,7 +18,7 @@ from plexus_scoring.model.job import (
 )
 from plexus_scoring.ports import JobStore
 from plexus_scoring.stores.memory import MemoryJobStore
-from tests.support.stores import START, FakeClock, claimed, new_job, result_of
+from tests.support.stores import START, FakeClock, claimed, key, new_job, result_of
 
 ERROR = ErrorInfo(code="engine_unavailable", message="429 from the provider", retryable=True)
 
@@ -36,7 +36,7 @@ async def test_check_passes(jobs):
 
 async def test_a_created_job_is_pending_and_due(jobs):
     job = await jobs.create(new_job())
-    assert job == await jobs.get("job-1")
+    assert job == await jobs.get(key("job-1"))
     assert (job.status, job.attempt, job.not_before) == (JobStatus.PENDING, 0, 0.0)
     assert (job.created_at, job.updated_at) == (START, START)
     assert job.item == new_job().item
@@ -48,8 +48,7 @@ async def test_a_created_job_is_pending_and_due(jobs):
 async def test_creating_twice_keeps_the_first(jobs, clock):
     first = await jobs.create(new_job())
     clock.advance(5)
-    assert await jobs.create(new_job(score="Another")) == first
-    assert (await jobs.get("job-1")).score == "Greeting"
+    assert await jobs.create(new_job(request_id="another", metadata={"priority": 4})) == first
 
 
 async def test_creating_an_ended_job_changes_nothing(jobs):
@@ -59,7 +58,7 @@ async def test_creating_an_ended_job_changes_nothing(jobs):
 
 
 async def test_what_does_not_exist_is_none(jobs):
-    assert await jobs.get("nothing") is None
+    assert await jobs.get(key("nothing")) is None
     assert await jobs.result("nothing") is None
 
 
@@ -70,19 +69,19 @@ async def test_an_id_that_no_store_can_hold_is_refused(jobs, bad):
     with pytest.raises(InvalidRequest):
         await jobs.create(new_job(account=bad))
     with pytest.raises(InvalidRequest):
-        await jobs.claim(bad, lease_seconds=60, new=new_job(bad))
+        await jobs.claim(key(bad), lease_seconds=60, new=new_job(bad))
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 5_000, "é" * 500, "a\0b", "a\ud800b"])
 async def test_nothing_is_found_under_an_id_that_no_store_can_hold(jobs, bad):
-    assert await jobs.claim(bad, lease_seconds=60) == Missing()
-    assert await jobs.get(bad) is None
+    assert await jobs.claim(key(bad), lease_seconds=60) == Missing()
+    assert await jobs.get(key(bad)) is None
     assert await jobs.result(bad) is None
     assert (await jobs.list_jobs(JobStatus.PENDING, account=bad)).jobs == ()
     assert await jobs.claim_oldest(account=bad, lease_seconds=60) is None
     assert await jobs.list_stranded(account=bad, pending_older_than=0) == ()
     with pytest.raises(NotFound):
-        await jobs.redrive(bad)
+        await jobs.redrive(key(bad))
 
 
 @pytest.mark.parametrize(
@@ -90,9 +89,9 @@ async def test_nothing_is_found_under_an_id_that_no_store_can_hold(jobs, bad):
 )
 async def test_an_odd_id_is_an_id(jobs, odd):
     await jobs.create(new_job(odd, account=odd))
-    lease = (await claimed(jobs, odd)).lease
-    await jobs.complete(lease, result_of(odd))
-    assert (await jobs.get(odd)).status is JobStatus.COMPLETED
+    lease = (await claimed(jobs, key(odd, odd))).lease
+    await jobs.complete(lease, result_of(lease.key))
+    assert (await jobs.get(key(odd, odd))).status is JobStatus.COMPLETED
     page = await jobs.list_jobs(JobStatus.COMPLETED, account=odd)
     assert [job.id for job in page.jobs] == [odd]
 
@@ -102,33 +101,33 @@ async def test_an_odd_id_is_an_id(jobs, odd):
 
 async def test_a_claim_gives_a_lease(jobs):
     await jobs.create(new_job())
-    answer = await jobs.claim("job-1", lease_seconds=60)
+    answer = await jobs.claim(key("job-1"), lease_seconds=60)
     assert isinstance(answer, Claimed)
     job, lease = answer.job, answer.lease
     assert (job.status, job.attempt, job.started_at) == (JobStatus.IN_PROGRESS, 1, START)
-    assert (lease.job_id, lease.attempt, lease.expires_at) == ("job-1", 1, START + 60)
+    assert (lease.key, lease.attempt, lease.expires_at) == (key(), 1, START + 60)
     assert lease.token == job.lease_token
     assert job.item == new_job().item
-    assert job == await jobs.get("job-1")
+    assert job == await jobs.get(key("job-1"))
 
 
 async def test_a_job_that_does_not_exist_is_missing(jobs):
-    assert await jobs.claim("nothing", lease_seconds=60) == Missing()
-    assert await jobs.get("nothing") is None
+    assert await jobs.claim(key("nothing"), lease_seconds=60) == Missing()
+    assert await jobs.get(key("nothing")) is None
 
 
 async def test_a_leased_job_is_busy(jobs, clock):
     await jobs.create(new_job())
     await claimed(jobs)
     clock.advance(20)
-    assert await jobs.claim("job-1", lease_seconds=60) == Busy(40.0)
+    assert await jobs.claim(key("job-1"), lease_seconds=60) == Busy(40.0)
 
 
 async def test_an_expired_lease_is_taken_over_as_a_new_attempt(jobs, clock):
     await jobs.create(new_job())
     first = await claimed(jobs)
     clock.advance(59.999)
-    assert isinstance(await jobs.claim("job-1", lease_seconds=60), Busy)
+    assert isinstance(await jobs.claim(key("job-1"), lease_seconds=60), Busy)
     clock.advance(0.001)
     second = await claimed(jobs)
     assert second.job.attempt == 2
@@ -138,49 +137,49 @@ async def test_an_expired_lease_is_taken_over_as_a_new_attempt(jobs, clock):
 async def test_an_ended_job_is_finished(jobs):
     await jobs.create(new_job())
     await jobs.complete((await claimed(jobs)).lease, result_of("job-1"))
-    answer = await jobs.claim("job-1", lease_seconds=60)
-    assert answer == Finished(await jobs.get("job-1"), result_of("job-1"))
+    answer = await jobs.claim(key("job-1"), lease_seconds=60)
+    assert answer == Finished(await jobs.get(key("job-1")), result_of("job-1"))
 
 
 async def test_a_failed_job_is_finished_without_a_result(jobs):
     await jobs.create(new_job())
     await jobs.fail((await claimed(jobs)).lease, ERROR)
-    answer = await jobs.claim("job-1", lease_seconds=60, new=new_job())
-    assert answer == Finished(await jobs.get("job-1"), None)
+    answer = await jobs.claim(key("job-1"), lease_seconds=60, new=new_job())
+    assert answer == Finished(await jobs.get(key("job-1")), None)
 
 
 async def test_an_inline_job_is_created_and_claimed_in_one(jobs):
-    answer = await jobs.claim("job-1", lease_seconds=60, new=new_job())
+    answer = await jobs.claim(key("job-1"), lease_seconds=60, new=new_job())
     assert isinstance(answer, Claimed)
     assert (answer.job.item, answer.job.attempt) == (new_job().item, 1)
-    assert answer.job == await jobs.get("job-1")
+    assert answer.job == await jobs.get(key("job-1"))
     assert answer.job.created_at == START
 
 
 async def test_an_inline_job_that_comes_again_is_the_same_job(jobs):
-    first = await jobs.claim("job-1", lease_seconds=60, new=new_job())
-    again = new_job(score="Another", item=Item(id="x", text="y" * 100_000))
-    assert isinstance(await jobs.claim("job-1", lease_seconds=60, new=again), Busy)
+    first = await jobs.claim(key("job-1"), lease_seconds=60, new=new_job())
+    again = new_job(request_id="another", metadata={"priority": 4})
+    assert isinstance(await jobs.claim(key("job-1"), lease_seconds=60, new=again), Busy)
     await jobs.complete(first.lease, result_of("job-1"))
-    answer = await jobs.claim("job-1", lease_seconds=60, new=again)
-    assert (answer.job.score, answer.job.item) == ("Greeting", new_job().item)
+    answer = await jobs.claim(key("job-1"), lease_seconds=60, new=again)
+    assert (answer.job.request_id, answer.job.metadata) == ("request-of-job-1", {"priority": 3})
     assert answer.result == result_of("job-1")
 
 
 async def test_an_inline_job_must_have_the_claimed_id(jobs):
     with pytest.raises(InvalidRequest):
-        await jobs.claim("job-1", lease_seconds=60, new=new_job("job-2"))
+        await jobs.claim(key("job-1"), lease_seconds=60, new=new_job("job-2"))
 
 
 async def test_one_of_many_concurrent_claimers_wins(jobs):
     await jobs.create(new_job())
-    answers = await asyncio.gather(*(jobs.claim("job-1", lease_seconds=60) for _ in range(12)))
+    answers = await asyncio.gather(*(jobs.claim(key("job-1"), lease_seconds=60) for _ in range(12)))
     assert sorted(type(answer).__name__ for answer in answers) == ["Busy"] * 11 + ["Claimed"]
 
 
 async def test_one_of_many_concurrent_creators_wins(jobs):
     answers = await asyncio.gather(
-        *(jobs.claim("job-1", lease_seconds=60, new=new_job()) for _ in range(12))
+        *(jobs.claim(key("job-1"), lease_seconds=60, new=new_job()) for _ in range(12))
     )
     assert sorted(type(answer).__name__ for answer in answers) == ["Busy"] * 11 + ["Claimed"]
 
@@ -192,7 +191,9 @@ async def test_the_oldest_due_job_goes_first(jobs, clock):
     for number in range(4):
         await jobs.create(new_job(f"job-{number}", account=f"account-{number % 2}"))
         clock.advance(1)
-    await jobs.release((await claimed(jobs, "job-0")).lease, delay=100, counted=True)
+    await jobs.release(
+        (await claimed(jobs, key("job-0", "account-0"))).lease, delay=100, counted=True
+    )
     assert (await jobs.claim_oldest(lease_seconds=60)).job.id == "job-1"
     assert (await jobs.claim_oldest(account="account-1", lease_seconds=60)).job.id == "job-3"
     assert await jobs.claim_oldest(account="account-1", lease_seconds=60) is None
@@ -221,10 +222,10 @@ async def test_a_renewed_lease_ends_later(jobs, clock):
     clock.advance(50)
     renewed = await jobs.renew(lease, lease_seconds=60)
     assert renewed == lease.__class__(
-        job_id="job-1", token=lease.token, expires_at=START + 110, attempt=1
+        key=key(), token=lease.token, expires_at=START + 110, attempt=1
     )
     clock.advance(59)
-    assert await jobs.claim("job-1", lease_seconds=60) == Busy(1.0)
+    assert await jobs.claim(key("job-1"), lease_seconds=60) == Busy(1.0)
 
 
 async def test_a_lease_that_ran_out_but_that_nobody_took_still_holds(jobs, clock):
@@ -234,7 +235,7 @@ async def test_a_lease_that_ran_out_but_that_nobody_took_still_holds(jobs, clock
     lease = await jobs.renew(lease, lease_seconds=60)
     clock.advance(1_000)
     await jobs.complete(lease, result_of("job-1"))
-    assert (await jobs.get("job-1")).status is JobStatus.COMPLETED
+    assert (await jobs.get(key("job-1"))).status is JobStatus.COMPLETED
 
 
 # -- complete
@@ -246,7 +247,7 @@ async def test_completing_stores_the_result_with_the_state(jobs, clock):
     clock.advance(3)
     result = result_of("job-1", metadata={"k": [1, 2.5, None, {"x": "é"}]})
     await jobs.complete(lease, result)
-    job = await jobs.get("job-1")
+    job = await jobs.get(key("job-1"))
     assert await jobs.result(result.id) == result
     assert (job.status, job.result_id, job.completed_at) == (
         JobStatus.COMPLETED,
@@ -260,10 +261,10 @@ async def test_completing_again_with_the_same_result_succeeds(jobs, clock):
     await jobs.create(new_job())
     lease = (await claimed(jobs)).lease
     await jobs.complete(lease, result_of("job-1"))
-    before = await jobs.get("job-1")
+    before = await jobs.get(key("job-1"))
     clock.advance(3)
     await jobs.complete(lease, result_of("job-1"))
-    assert await jobs.get("job-1") == before
+    assert await jobs.get(key("job-1")) == before
 
 
 async def test_completing_again_with_another_result_is_refused(jobs):
@@ -281,7 +282,7 @@ async def test_a_result_that_is_not_the_jobs_is_refused(jobs, change):
     lease = (await claimed(jobs)).lease
     with pytest.raises(InvalidRequest):
         await jobs.complete(lease, result_of("job-1", **change))
-    assert (await jobs.get("job-1")).status is JobStatus.IN_PROGRESS
+    assert (await jobs.get(key("job-1"))).status is JobStatus.IN_PROGRESS
 
 
 # -- release
@@ -290,12 +291,12 @@ async def test_a_result_that_is_not_the_jobs_is_refused(jobs, change):
 async def test_a_released_job_waits_for_its_delay(jobs, clock):
     await jobs.create(new_job())
     await jobs.release((await claimed(jobs)).lease, delay=30, counted=True, error=ERROR)
-    job = await jobs.get("job-1")
+    job = await jobs.get(key("job-1"))
     assert (job.status, job.attempt, job.not_before) == (JobStatus.PENDING, 1, START + 30)
     assert job.last_error == ERROR
     assert (job.lease_token, job.lease_expires_at) == (None, None)
     clock.advance(10)
-    assert await jobs.claim("job-1", lease_seconds=60) == NotDue(20.0)
+    assert await jobs.claim(key("job-1"), lease_seconds=60) == NotDue(20.0)
     clock.advance(20)
     assert (await claimed(jobs)).lease.attempt == 2
 
@@ -303,7 +304,7 @@ async def test_a_released_job_waits_for_its_delay(jobs, clock):
 async def test_an_uncounted_release_costs_no_attempt(jobs):
     await jobs.create(new_job())
     await jobs.release((await claimed(jobs)).lease, delay=0, counted=False)
-    assert (await jobs.get("job-1")).attempt == 0
+    assert (await jobs.get(key("job-1"))).attempt == 0
     assert (await claimed(jobs)).lease.attempt == 1
 
 
@@ -311,24 +312,24 @@ async def test_the_last_error_stays_until_there_is_a_new_one(jobs):
     await jobs.create(new_job())
     await jobs.release((await claimed(jobs)).lease, delay=0, counted=True, error=ERROR)
     await jobs.release((await claimed(jobs)).lease, delay=0, counted=True)
-    assert (await jobs.get("job-1")).last_error == ERROR
+    assert (await jobs.get(key("job-1"))).last_error == ERROR
 
 
 async def test_releasing_again_changes_nothing(jobs, clock):
     await jobs.create(new_job())
     lease = (await claimed(jobs)).lease
     await jobs.release(lease, delay=5, counted=False)
-    before = await jobs.get("job-1")
+    before = await jobs.get(key("job-1"))
     clock.advance(1)
     await jobs.release(lease, delay=5, counted=False)
-    assert await jobs.get("job-1") == before
+    assert await jobs.get(key("job-1")) == before
 
 
 async def test_a_job_released_without_delay_is_due_for_a_clock_that_is_behind(jobs, clock):
     await jobs.create(new_job())
     await jobs.release((await claimed(jobs)).lease, delay=0, counted=True)
     clock.advance(-60)
-    assert isinstance(await jobs.claim("job-1", lease_seconds=60), Claimed)
+    assert isinstance(await jobs.claim(key("job-1"), lease_seconds=60), Claimed)
 
 
 # -- fail, redrive
@@ -339,28 +340,28 @@ async def test_a_failed_job_says_why(jobs, clock):
     lease = (await claimed(jobs)).lease
     clock.advance(3)
     await jobs.fail(lease, ERROR)
-    job = await jobs.get("job-1")
+    job = await jobs.get(key("job-1"))
     assert (job.status, job.last_error) == (JobStatus.FAILED, ERROR)
     assert (job.completed_at, job.lease_expires_at) == (START + 3, None)
     clock.advance(3)
     await jobs.fail(lease, ERROR)
-    assert await jobs.get("job-1") == job
+    assert await jobs.get(key("job-1")) == job
 
 
 async def test_an_errors_message_is_bounded(jobs):
     await jobs.create(new_job())
     await jobs.fail((await claimed(jobs)).lease, ErrorInfo(code="x", message="é\ud800 " * 300_000))
-    assert len((await jobs.get("job-1")).last_error.message) <= 2_000
+    assert len((await jobs.get(key("job-1"))).last_error.message) <= 2_000
 
 
 async def test_a_redriven_job_starts_anew(jobs, clock):
     await jobs.create(new_job())
     await jobs.fail((await claimed(jobs)).lease, ERROR)
     clock.advance(100)
-    job = await jobs.redrive("job-1")
+    job = await jobs.redrive(key("job-1"))
     with pytest.raises(InvalidRequest):
-        await jobs.redrive("job-1")  # another call, in the same moment
-    assert job == await jobs.get("job-1")
+        await jobs.redrive(key("job-1"))  # another call, in the same moment
+    assert job == await jobs.get(key("job-1"))
     assert (job.status, job.attempt, job.not_before) == (JobStatus.PENDING, 0, 0.0)
     assert (job.completed_at, job.updated_at, job.last_error) == (None, START + 100, ERROR)
     second = await claimed(jobs)
@@ -370,23 +371,23 @@ async def test_a_redriven_job_starts_anew(jobs, clock):
 
 async def test_only_failed_jobs_are_redriven(jobs):
     with pytest.raises(NotFound):
-        await jobs.redrive("nothing")
+        await jobs.redrive(key("nothing"))
     await jobs.create(new_job())
     with pytest.raises(InvalidRequest):
-        await jobs.redrive("job-1")
+        await jobs.redrive(key("job-1"))
     lease = (await claimed(jobs)).lease
     with pytest.raises(InvalidRequest):
-        await jobs.redrive("job-1")
+        await jobs.redrive(key("job-1"))
     await jobs.complete(lease, result_of("job-1"))
     with pytest.raises(InvalidRequest):
-        await jobs.redrive("job-1")
+        await jobs.redrive(key("job-1"))
 
 
 # -- the fence
 
 TRANSITIONS = {
     "renew": lambda jobs, lease: jobs.renew(lease, lease_seconds=60),
-    "complete": lambda jobs, lease: jobs.complete(lease, result_of(lease.job_id)),
+    "complete": lambda jobs, lease: jobs.complete(lease, result_of(lease.key)),
     "release": lambda jobs, lease: jobs.release(lease, delay=0, counted=True),
     "release uncounted": lambda jobs, lease: jobs.release(lease, delay=0, counted=False),
     "fail": lambda jobs, lease: jobs.fail(lease, ERROR),
@@ -407,12 +408,12 @@ async def test_a_zombie_changes_nothing(jobs, clock, after):
     other = (await claimed(jobs)).lease
     if after:
         await after(jobs, other)
-    before = await jobs.get("job-1")
+    before = await jobs.get(key("job-1"))
     result = await jobs.result(result_of("job-1").id)
     for transition in TRANSITIONS.values():
         with pytest.raises(LeaseLost):
             await transition(jobs, zombie)
-    assert await jobs.get("job-1") == before
+    assert await jobs.get(key("job-1")) == before
     assert await jobs.result(result_of("job-1").id) == result
 
 
@@ -422,7 +423,7 @@ async def test_a_transition_of_a_job_that_is_gone_is_refused(jobs, transition):
     await other.create(new_job())
     with pytest.raises(LeaseLost):
         await transition(jobs, (await claimed(other)).lease)
-    assert await jobs.get("job-1") is None
+    assert await jobs.get(key("job-1")) is None
 
 
 @pytest.mark.parametrize("ended", ["complete", "release", "fail"])
@@ -430,12 +431,12 @@ async def test_an_ended_attempt_cannot_end_otherwise(jobs, ended):
     await jobs.create(new_job())
     lease = (await claimed(jobs)).lease
     await TRANSITIONS[ended](jobs, lease)
-    before = await jobs.get("job-1")
+    before = await jobs.get(key("job-1"))
     for name, transition in TRANSITIONS.items():
         if not name.startswith(ended):
             with pytest.raises(LeaseLost):
                 await transition(jobs, lease)
-    assert await jobs.get("job-1") == before
+    assert await jobs.get(key("job-1")) == before
 
 
 # -- reuse
@@ -490,7 +491,7 @@ async def test_text_comes_back_as_it_was(jobs, text):
 async def test_a_lone_surrogate_becomes_a_replacement_character(jobs):
     item = Item(id="i\udfff", text="a\ud800b", metadata={"k\udc00": ["\ud800"]})
     answer = await jobs.claim(
-        "job-1", lease_seconds=60, new=new_job(item=item, request_id="\ud800")
+        key("job-1"), lease_seconds=60, new=new_job(item=item, request_id="\ud800")
     )
     assert answer.job.item.text == "a\ufffdb"
     assert answer.job.item.metadata == {"k\ufffd": ["\ufffd"]}
@@ -506,21 +507,21 @@ async def test_a_lone_surrogate_becomes_a_replacement_character(jobs):
 async def test_no_text_is_too_large(jobs, character):
     text = character * 700_000
     item = Item(id="i", text=text)
-    answer = await jobs.claim("job-1", lease_seconds=60, new=new_job(item=item))
+    answer = await jobs.claim(key("job-1"), lease_seconds=60, new=new_job(item=item))
     assert answer.job.item == item
     result = result_of("job-1", explanation=text, metadata={"trace": text})
     await jobs.complete(answer.lease, result)
     assert await jobs.result(result.id) == result
-    assert (await jobs.get("job-1")).item == item
+    assert (await jobs.get(key("job-1"))).item == item
     assert (await jobs.list_jobs(JobStatus.COMPLETED)).jobs[0].item == item
-    assert (await jobs.claim("job-1", lease_seconds=60)).result == result
+    assert (await jobs.claim(key("job-1"), lease_seconds=60)).result == result
 
 
 async def test_numbers_keep_their_value(jobs):
     metadata = {"tiny": 5e-324, "third": 1 / 3, "big": 2**63, "huge": 1e308, "zero": -0.0, "i": -1}
     job = await jobs.create(new_job(metadata=metadata))
     assert job.metadata == metadata
-    assert (await jobs.get("job-1")).metadata == metadata
+    assert (await jobs.get(key("job-1"))).metadata == metadata
     result = result_of("job-1", confidence=0.1 + 0.2, created_at=START + 1 / 3)
     await jobs.complete((await claimed(jobs)).lease, result)
     assert await jobs.result(result.id) == result
@@ -533,14 +534,14 @@ async def test_what_json_cannot_say_is_refused(jobs):
     for metadata in ({"x": object()}, {"x": nested}):
         with pytest.raises(InvalidRequest):
             await jobs.create(new_job(metadata=metadata))
-        assert await jobs.get("job-1") is None
+        assert await jobs.get(key("job-1")) is None
 
 
 async def test_what_is_given_out_is_no_part_of_the_store(jobs):
     metadata = {"a": 1}
     await jobs.create(new_job(metadata=metadata))
     metadata["a"] = 2
-    assert (await jobs.get("job-1")).metadata == {"a": 1}
+    assert (await jobs.get(key("job-1"))).metadata == {"a": 1}
 
 
 async def test_closing_twice_is_safe(jobs):

@@ -25,7 +25,7 @@ from plexus_scoring.model.job import (
     Missing,
     NotDue,
 )
-from tests.support.stores import new_job, result_of
+from tests.support.stores import key, new_job, result_of
 
 IDS = st.sampled_from(["a", "b"])
 EXAMPLES = {"memory": 60, "sqlite": 12, "postgresql": 12, "dynamodb": 8}
@@ -62,7 +62,7 @@ class Histories(RuleBasedStateMachine):
         if not self.leases:
             return
         lease = self.leases[index % len(self.leases)]
-        plain = self.plain[lease.job_id]
+        plain = self.plain[lease.key.id]
         held = plain.status is JobStatus.IN_PROGRESS and plain.token == lease.token
         # A transition that this very lease made before may be repeated, without effect.
         repeated = plain.token == lease.token and plain.status in then.get("repeats", ())
@@ -86,7 +86,7 @@ class Histories(RuleBasedStateMachine):
     def claim(self, job_id: str, lease_seconds: int, inline: bool) -> None:
         job_id = self.space + job_id
         new = new_job(job_id) if inline else None
-        answer = self.run(self.jobs.claim(job_id, lease_seconds=lease_seconds, new=new))
+        answer = self.run(self.jobs.claim(key(job_id), lease_seconds=lease_seconds, new=new))
         now = self.clock.now()
         if inline:
             self.plain.setdefault(job_id, Plain())
@@ -123,7 +123,7 @@ class Histories(RuleBasedStateMachine):
 
         self.check_transition(
             index,
-            lambda lease: self.jobs.complete(lease, result_of(lease.job_id)),
+            lambda lease: self.jobs.complete(lease, result_of(lease.key)),
             {"apply": apply, "repeats": {JobStatus.COMPLETED}},
         )
 
@@ -156,7 +156,7 @@ class Histories(RuleBasedStateMachine):
         job_id = self.space + job_id
         plain = self.plain.get(job_id)
         try:
-            self.run(self.jobs.redrive(job_id))
+            self.run(self.jobs.redrive(key(job_id)))
         except NotFound:
             assert plain is None
         except InvalidRequest:
@@ -174,7 +174,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         for job_id, plain in self.plain.items():
-            job = self.run(self.jobs.get(job_id))
+            job = self.run(self.jobs.get(key(job_id)))
             assert (job.status, job.attempt) == (plain.status, plain.attempt)
             under_lease = job.status is JobStatus.IN_PROGRESS
             assert job.lease_token == (plain.token if under_lease else None)

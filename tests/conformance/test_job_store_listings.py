@@ -8,7 +8,7 @@ import pytest
 
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
 from plexus_scoring.model.job import JobStatus
-from tests.support.stores import START, claimed, new_job, result_of
+from tests.support.stores import START, claimed, key, new_job, result_of
 
 ERROR = ErrorInfo(code="x", message="y")
 
@@ -30,10 +30,9 @@ async def test_jobs_are_listed_by_account_and_status_in_the_order_of_change(jobs
         clock.advance(1)
     for number in (4, 2):
         clock.advance(1)
-        await jobs.complete(
-            (await claimed(jobs, f"job-{number}")).lease, result_of(f"job-{number}")
-        )
-    await claimed(jobs, "job-3")
+        lease = (await claimed(jobs, key(f"job-{number}", "a"))).lease
+        await jobs.complete(lease, result_of(lease.key))
+    await claimed(jobs, key("job-3", "b"))
     assert await pages(jobs, JobStatus.PENDING, account="a") == [["job-0"]]
     assert await pages(jobs, JobStatus.PENDING, account="b") == [["job-1", "job-5"]]
     assert await pages(jobs, JobStatus.IN_PROGRESS, account="b") == [["job-3"]]
@@ -41,7 +40,7 @@ async def test_jobs_are_listed_by_account_and_status_in_the_order_of_change(jobs
     assert await pages(jobs, JobStatus.FAILED, account="a") == [[]]
     assert await pages(jobs, JobStatus.PENDING) == [[]]
     listed = (await jobs.list_jobs(JobStatus.COMPLETED, account="a")).jobs[0]
-    assert listed == await jobs.get("job-4")
+    assert listed == await jobs.get(key("job-4", "a"))
 
 
 @pytest.mark.parametrize("oldest_first", [True, False])
@@ -54,7 +53,7 @@ async def test_pages_hold_every_job_once(jobs, clock, oldest_first):
     assert [len(page) for page in found if page] == [4, 4, 3]
     flat = [job_id for page in found for job_id in page]
     assert sorted(flat) == ids
-    times = [(await jobs.get(job_id)).updated_at for job_id in flat]
+    times = [(await jobs.get(key(job_id))).updated_at for job_id in flat]
     assert times == sorted(times, reverse=not oldest_first)
 
 
@@ -95,7 +94,7 @@ async def test_stranded_jobs_are_those_that_nobody_comes_for(jobs, clock):
     await jobs.create(new_job("delayed"))
     await jobs.release((await claimed(jobs, "delayed")).lease, delay=1_000, counted=True)
     await jobs.create(new_job("dead worker", account="other"))
-    await claimed(jobs, "dead worker", lease_seconds=100)
+    await claimed(jobs, key("dead worker", "other"), lease_seconds=100)
     await jobs.create(new_job("at work"))
     await claimed(jobs, "at work", lease_seconds=1_000)
     await jobs.create(new_job("done"))

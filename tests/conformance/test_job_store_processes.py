@@ -28,7 +28,7 @@ WORKER = """
 import asyncio, json, sys
 from plexus_scoring.model.job import Claimed
 from plexus_scoring.stores import dynamodb, sql
-from tests.support.stores import result_of
+from tests.support.stores import key, result_of
 
 async def main(backend, place, count):
     if backend == "dynamodb":
@@ -44,7 +44,7 @@ async def main(backend, place, count):
     done = []
 
     async def one(job_id):
-        answer = await stores.jobs.claim(job_id, lease_seconds=60)
+        answer = await stores.jobs.claim(key(job_id), lease_seconds=60)
         if isinstance(answer, Claimed):
             await stores.jobs.complete(answer.lease, result_of(job_id))
             done.append(job_id)

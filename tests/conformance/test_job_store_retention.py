@@ -18,7 +18,7 @@ from plexus_scoring.ports import JobStore
 from plexus_scoring.stores import dynamodb, sql
 from plexus_scoring.stores.dynamodb.table import TTL_ATTRIBUTE
 from tests.conformance.conftest import Stores, empty_database
-from tests.support.stores import FakeClock
+from tests.support.stores import FakeClock, key
 
 DAY = 86_400.0
 RETENTION = 30 * DAY
@@ -69,7 +69,7 @@ def _key(client: Any, name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 async def begin(jobs: JobStore, job_id: str) -> Claimed:
     new = NewJob(id=job_id, scorecard="c", score="s", item=Item(id="i", text="t"))
-    claimed = await jobs.claim(job_id, lease_seconds=60, new=new)
+    claimed = await jobs.claim(key(job_id), lease_seconds=60, new=new)
     assert isinstance(claimed, Claimed)
     return claimed
 
@@ -77,7 +77,12 @@ async def begin(jobs: JobStore, job_id: str) -> Claimed:
 async def complete(jobs: JobStore, job_id: str) -> None:
     lease = (await begin(jobs, job_id)).lease
     result = ScoreResult(
-        id=result_id_of(job_id), job_id=job_id, scorecard="c", score="s", value="Yes", created_at=0
+        id=result_id_of(key(job_id)),
+        job_id=job_id,
+        scorecard="c",
+        score="s",
+        value="Yes",
+        created_at=0,
     )
     await jobs.complete(lease, result)
 
@@ -93,15 +98,15 @@ async def test_ended_jobs_go_after_the_retention_with_their_results(kept, clock)
     await fail(jobs, "failed")
     clock.advance(RETENTION - DAY)
     await expire()
-    assert (await jobs.get("completed")).status is JobStatus.COMPLETED
-    assert (await jobs.get("failed")).status is JobStatus.FAILED
+    assert (await jobs.get(key("completed"))).status is JobStatus.COMPLETED
+    assert (await jobs.get(key("failed"))).status is JobStatus.FAILED
     await complete(jobs, "younger")
     clock.advance(2 * DAY)
     await expire()
-    assert await jobs.get("completed") is None
-    assert await jobs.result(result_id_of("completed")) is None
-    assert await jobs.get("failed") is None
-    assert await jobs.result(result_id_of("younger")) is not None
+    assert await jobs.get(key("completed")) is None
+    assert await jobs.result(result_id_of(key("completed"))) is None
+    assert await jobs.get(key("failed")) is None
+    assert await jobs.result(result_id_of(key("younger"))) is not None
     await complete(jobs, "completed")  # its id is free again
 
 
@@ -112,22 +117,22 @@ async def test_jobs_that_have_not_ended_stay(kept, clock):
     await begin(jobs, "in progress")
     await fail(jobs, "redriven")
     clock.advance(RETENTION - DAY)
-    await jobs.redrive("redriven")
+    await jobs.redrive(key("redriven"))
     clock.advance(10 * RETENTION)
     await expire()
     for job_id in ("pending", "in progress", "redriven"):
-        assert await jobs.get(job_id) is not None, job_id
+        assert await jobs.get(key(job_id)) is not None, job_id
 
 
 async def test_checkpoints_go_after_a_week(kept, clock):
     stores, expire = kept
-    await stores.checkpoints.save("old", "node", b"answer")
+    await stores.checkpoints.save(key("old"), "node", b"answer")
     clock.advance(6 * DAY)
-    await stores.checkpoints.save("new", "node", b"answer")
+    await stores.checkpoints.save(key("new"), "node", b"answer")
     clock.advance(2 * DAY)
     await expire()
-    assert await stores.checkpoints.load("old") == {}
-    assert await stores.checkpoints.load("new") == {"node": b"answer"}
+    assert await stores.checkpoints.load(key("old")) == {}
+    assert await stores.checkpoints.load(key("new")) == {"node": b"answer"}
 
 
 async def test_more_jobs_than_one_transaction_takes(clock, tmp_path):

@@ -10,6 +10,7 @@ from plexus_scoring.local.stack import SCORE_PROCESSING, LocalDeployment, StackO
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from tests.support.aws import require_embedded_aws
 from tests.support.chat_server import ScriptedChatServer
+from tests.support.stores import key
 
 SCORECARD = """\
 name: End to End
@@ -99,7 +100,7 @@ class Service:
         self.run(work)
 
     def job(self, job_id):
-        return self.run(lambda app: app.jobs.get(job_id))
+        return self.run(lambda app: app.jobs.get(key(job_id)))
 
     def result(self, result_id):
         return self.run(lambda app: app.jobs.result(result_id))

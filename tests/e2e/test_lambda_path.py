@@ -29,7 +29,7 @@ def test_a_job_is_scored_stored_and_answered(service):
     service.create(job)
     service.send(request(job))
     (response,) = service.wait_for_responses({job.id: 1})[job.id]
-    result_id = result_id_of(job.id)
+    result_id = result_id_of(job.key)
     cost = response.pop("cost")
     assert response == {
         "request_id": job.id,

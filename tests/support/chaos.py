@@ -35,6 +35,7 @@ from plexus_scoring.stores.sql import connect, schema, upgrade
 from tests.support import brokers
 from tests.support.proxy import Proxy
 from tests.support.services import postgresql
+from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig, RedisRig, Rig, SqsRig
 
 ROOT = Path(__file__).parents[2]
@@ -303,8 +304,8 @@ class Chaos:
             answers[response["scoring_job_id"]].append(response)
             account.responses += 1
         for job_id in self.ids:
-            job = await self.stores.jobs.get(job_id)
-            result = await self.stores.jobs.result(result_id_of(job_id))
+            job = await self.stores.jobs.get(key(job_id))
+            result = await self.stores.jobs.result(result_id_of(key(job_id)))
             account.results += result is not None
             if job is not None and job.status is JobStatus.COMPLETED:
                 account.completed += 1

@@ -19,6 +19,7 @@ import msgspec
 from plexus_scoring.engines.plexus import PlexusEngine
 from plexus_scoring.model.errors import ScoringError
 from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext
 
@@ -35,7 +36,7 @@ async def main(given: dict[str, Any]) -> None:
                 item=Item(id="item", text=given["text"]),
                 scorecard=load_scorecard(given["source"], file="scorecard.yaml"),
                 score=given["score"],
-                job_id=given["job_id"],
+                job=JobKey("default", given["job_id"]),
                 deadline=time.time() + 300,
             )
         )

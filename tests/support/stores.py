@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.job import Claimed, NewJob, ScoringJob
+from plexus_scoring.model.job import Claimed, JobKey, NewJob, ScoringJob
 from plexus_scoring.model.result import ScoreResult, result_id_of
 from plexus_scoring.ports import JobStore
 
@@ -31,6 +31,11 @@ class FakeClock:
         self.advance(seconds)
 
 
+def key(job: str | JobKey = "job-1", account: str = "default") -> JobKey:
+    """Return the key of a job of that id."""
+    return job if isinstance(job, JobKey) else JobKey(account, job)
+
+
 def new_job(job_id: str = "job-1", **changes: Any) -> NewJob:
     values: dict[str, Any] = {
         "id": job_id,
@@ -43,11 +48,12 @@ def new_job(job_id: str = "job-1", **changes: Any) -> NewJob:
     return NewJob(**{**values, **changes})
 
 
-def result_of(job: ScoringJob | str, **changes: Any) -> ScoreResult:
-    job_id = job if isinstance(job, str) else job.id
+def result_of(job: ScoringJob | JobKey | str, **changes: Any) -> ScoreResult:
+    of = job.key if isinstance(job, ScoringJob) else key(job)
     values: dict[str, Any] = {
-        "id": result_id_of(job_id),
-        "job_id": job_id,
+        "id": result_id_of(of),
+        "job_id": of.id,
+        "account": of.account,
         "scorecard": "call-quality",
         "score": "Greeting",
         "value": "Yes",
@@ -58,8 +64,10 @@ def result_of(job: ScoringJob | str, **changes: Any) -> ScoreResult:
     return ScoreResult(**{**values, **changes})
 
 
-async def claimed(jobs: JobStore, job_id: str = "job-1", *, lease_seconds: float = 60) -> Claimed:
+async def claimed(
+    jobs: JobStore, job: str | JobKey = "job-1", *, lease_seconds: float = 60
+) -> Claimed:
     """Claim a job that must be there for the taking."""
-    answer = await jobs.claim(job_id, lease_seconds=lease_seconds)
+    answer = await jobs.claim(key(job), lease_seconds=lease_seconds)
     assert isinstance(answer, Claimed), answer
     return answer

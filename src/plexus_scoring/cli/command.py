@@ -9,7 +9,7 @@ import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -20,6 +20,10 @@ from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, ScoringError,
 from plexus_scoring.settings import Settings
 
 Result = TypeVar("Result")
+AccountOption = Annotated[
+    str | None,
+    typer.Option("--account", metavar="KEY", help="Account; default: PLEXUS_ACCOUNT_KEY."),
+]
 log = logging.getLogger(__name__)
 
 # typer brings a click of its own, and exports no more of its errors than this one.

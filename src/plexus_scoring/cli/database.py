@@ -1,4 +1,4 @@
-"""`plexus-scoring db`: the database of the sql store."""
+"""`plexus-scoring db`: the database of the sql store, and the DynamoDB table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings
+from plexus_scoring.cli.command import Command, load_settings, run, stop
+from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.output import Format, FormatOption, console, print_json
+from plexus_scoring.settings import Settings
 
 if TYPE_CHECKING:
     from plexus_scoring.stores.sql import Purged
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="The database of the sql store.")
+    group = typer.Typer(no_args_is_help=True, help="The database or table of the store.")
     group.command("upgrade", cls=Command)(upgrade)
     group.command("purge", cls=Command)(purge)
     app.add_typer(group, name="db")
@@ -33,12 +35,34 @@ def upgrade(
     url: UrlOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Bring the database to this version's tables. Safe to run several times, and at once."""
-    version = _sql().upgrade(url or load_settings().database_url)
+    """Bring the store to this version: the database's tables, or with PLEXUS_STORE=dynamodb the table's rows.
+
+    Safe to run several times, and at once. In DynamoDB, run it when no earlier version works on the table any more; it
+    exits with 4 while jobs are at work that such a version began: run it again then.
+    """
+    settings = load_settings()
+    if url is None and "dynamodb" in (settings.store, settings.lease_store):
+        _upgrade_table(settings, output_format)
+        return
+    version = _sql().upgrade(url or settings.database_url)
     if output_format is Format.JSON:
         print_json({"version": version})
     else:
         console().print(f"The database is at version {version}.", markup=False)
+
+
+def _upgrade_table(settings: Settings, output_format: Format) -> None:
+    from plexus_scoring.bootstrap import upgrade_table  # noqa: PLC0415  boto3
+
+    moved = run(upgrade_table(settings))
+    if output_format is Format.JSON:
+        print_json(moved)
+    else:
+        console().print(
+            f"Table {settings.jobs_table_name}: {moved.moved} rows moved, {moved.left} left at work.",
+            markup=False,
+        )
+    stop(Exit.FAILED if moved.left else Exit.OK)
 
 
 def purge(

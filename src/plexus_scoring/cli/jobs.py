@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings, run, stop
+from plexus_scoring.cli.command import AccountOption, Command, load_settings, run, stop
 from plexus_scoring.cli.exits import Exit, exit_of
 from plexus_scoring.cli.output import (
     Format,
@@ -22,15 +22,12 @@ from plexus_scoring.cli.queue import NOT_QUEUED, enqueue
 from plexus_scoring.cli.views import job_view, result_view, utc
 from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
-from plexus_scoring.model.job import JobStatus, ScoringJob
+from plexus_scoring.model.job import JobKey, JobStatus, ScoringJob
 from plexus_scoring.model.result import ScoreResult, result_id_of
 
 if TYPE_CHECKING:
     from plexus_scoring.bootstrap import Application
 
-AccountOption = Annotated[
-    str | None, typer.Option("--account", help="Account; default: PLEXUS_ACCOUNT_KEY.")
-]
 Result = TypeVar("Result")
 _PAGE = 100
 
@@ -111,15 +108,17 @@ def list_jobs(
 def show_job(
     *,
     job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    account: AccountOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Show one job and, if it has one, its result."""
 
     async def work(app: Application) -> tuple[ScoringJob, ScoreResult | None]:
-        job = await app.jobs.get(job_id)
+        key = JobKey(_account(app, account), job_id)
+        job = await app.jobs.get(key)
         if job is None:
-            raise NotFound(f"there is no job {job_id!r}")
-        return job, await app.jobs.result(job.result_id or result_id_of(job_id))
+            raise NotFound(f"there is no job {job_id!r} in account {key.account!r}")
+        return job, await app.jobs.result(job.result_id or result_id_of(key), account=key.account)
 
     job, result = _with_application(work)
     if output_format is Format.JSON:
@@ -169,13 +168,14 @@ def redrive(
 
     async def work(app: Application) -> tuple[list[str], bool]:
         nonlocal worst
-        wanted = job_ids or await _failed(app, _account(app, account), code)
+        owner = _account(app, account)
+        wanted = job_ids or await _failed(app, owner, code)
         if dry_run:
             return wanted, False
         redriven: list[ScoringJob] = []
         for job_id in wanted:
             try:
-                redriven.append(await app.jobs.redrive(job_id))
+                redriven.append(await app.jobs.redrive(JobKey(owner, job_id)))
             except (NotFound, InvalidRequest) as error:
                 refused.append(error.info())
                 worst = max(worst, exit_of(error))
@@ -205,6 +205,7 @@ def show_result(
     reference: Annotated[str, typer.Argument(metavar="RESULT|JOB")],
     trace: Annotated[bool, typer.Option("--trace", help="Print the stored trace only.")] = False,
     log: Annotated[bool, typer.Option("--log", help="Print the job's stored log only.")] = False,
+    account: AccountOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Show a result, by its own id or by its job's."""
@@ -212,9 +213,7 @@ def show_result(
         raise InvalidRequest("--trace and --log are two documents: ask for one of them")
 
     async def work(app: Application) -> tuple[ScoreResult, bytes | None]:
-        result = await app.jobs.result(reference) or await app.jobs.result(result_id_of(reference))
-        if result is None:
-            raise NotFound(f"there is no result or finished job {reference!r}")
+        result = await _result(app, JobKey(_account(app, account), reference))
         key = result.attachments.trace if trace else result.attachments.log
         if not (trace or log):
             return result, None
@@ -232,12 +231,25 @@ def show_result(
             (
                 ("id", result.id),
                 ("job", result.job_id),
+                ("account", result.account),
                 ("scorecard", result.scorecard),
                 ("score", result.score),
                 ("item", result.item_id),
                 *_result_fields(result),
             )
         )
+
+
+async def _result(app: Application, key: JobKey) -> ScoreResult:
+    """Return the account's result of that id, or of the job of that id. Raises NotFound."""
+    result = await app.jobs.result(key.id, account=key.account)
+    if result is None:
+        job = await app.jobs.get(key)
+        result_id = (job and job.result_id) or result_id_of(key)
+        result = await app.jobs.result(result_id, account=key.account)
+    if result is None:
+        raise NotFound(f"there is no result or finished job {key.id!r} in account {key.account!r}")
+    return result
 
 
 def _result_fields(result: ScoreResult) -> list[tuple[str, Any]]:
@@ -274,7 +286,7 @@ async def _failed(app: Application, account: str, code: str | None) -> list[str]
 
 
 def _account(app: Application, given: str | None) -> str:
-    return given or app.settings.account_key or "default"
+    return given or app.settings.account
 
 
 def _with_application(work: Callable[[Application], Awaitable[Result]]) -> Result:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings, run
+from plexus_scoring.cli.command import AccountOption, Command, load_settings, run
 from plexus_scoring.cli.output import Format, FormatOption, print_json, print_table
 from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import InvalidRequest, NotFound
-from plexus_scoring.model.messages import encode_request, parse_request
+from plexus_scoring.model.job import DEFAULT_ACCOUNT
+from plexus_scoring.model.messages import ScoringRequest, encode_request, parse_request
 
 if TYPE_CHECKING:
     from plexus_scoring.bootstrap import Application
-    from plexus_scoring.model.job import ScoringJob
+    from plexus_scoring.model.job import JobKey, ScoringJob
     from plexus_scoring.settings import Settings
     from plexus_scoring.transports.base import DeadMessage, QueueAdmin
 
@@ -116,6 +117,7 @@ def redrive(
     ] = None,
     reason: ReasonOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
+    account: AccountOption = None,
     dry_run: Annotated[  # noqa: FBT002  typer's way to say it is a flag
         bool, typer.Option("--dry-run", help="Say what would be moved, and move nothing.")
     ] = False,
@@ -123,7 +125,7 @@ def redrive(
 ) -> None:
     """Move dead messages back to the queue, one by one; FAILED jobs they name become PENDING.
 
-    What cannot be read as a request stays: it would only die again.
+    What cannot be read as a request, or names a job of another account, stays: it would only die again.
     """
     chosen: list[DeadMessage] = []
     seen = 0
@@ -142,14 +144,14 @@ def redrive(
                 ):
                     return False
                 try:
-                    request = parse_request(message.body)
+                    request = _request(message, account or application.settings.account_key)
                 except InvalidRequest as error:
                     typer.echo(f"{message.id}  stays: {error.message}", err=True)
                     return False
                 chosen.append(message)
                 if dry_run:
                     return False
-                await _reopen(application, request.scoring_job_id)
+                await _reopen(application, request.key)
                 return True
 
             return await admin.redrive(choose, limit=limit)
@@ -174,11 +176,12 @@ def sweep(
         float, typer.Option(metavar="SECONDS", help="PENDING jobs untouched for so long.")
     ] = 900.0,
     limit: LimitOption = DEFAULT_LIMIT,
+    account: AccountOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Send a message for each job that no message will bring any more."""
+    """Send a message for each job that no message will bring any more: every account's where none is set."""
 
-    async def work() -> tuple[str, ...]:
+    async def work() -> tuple[JobKey, ...]:
         from plexus_scoring.service.sweep import sweep as sweep_jobs  # noqa: PLC0415
 
         async with _admin_and_jobs(load_settings(), transport) as (admin, application):
@@ -192,16 +195,16 @@ def sweep(
                 application.metrics,
                 pending_older_than=older_than,
                 limit=limit,
-                account=application.settings.account_key,
+                account=account or application.settings.account_key,
             )
 
     swept = run(work())
     _tell_of_limit(len(swept), limit)
     if output_format == Format.JSON:
-        print_json({"put_back": swept})
+        print_json({"put_back": [key.id for key in swept]})
         return
-    for job_id in swept:
-        typer.echo(job_id)
+    for key in swept:
+        typer.echo(key.id)
     typer.echo(f"{len(swept)} put back on the queue", err=True)
 
 
@@ -211,12 +214,20 @@ def _tell_of_limit(seen: int, limit: int) -> None:
         typer.echo(f"looked at {limit} only, there may be more: see --limit", err=True)
 
 
-async def _reopen(application: Application, job_id: str) -> None:
+def _request(message: DeadMessage, account: str | None) -> ScoringRequest:
+    """Return what a dead message asks for. Raises InvalidRequest: it cannot be read, or is not the account's."""
+    request = parse_request(message.body, default_account=account or DEFAULT_ACCOUNT)
+    if account not in (None, request.account):
+        raise InvalidRequest(f"it names account {request.account!r}, this is {account!r}")
+    return request
+
+
+async def _reopen(application: Application, key: JobKey) -> None:
     """Make a FAILED job PENDING; one that is in another state, or not known yet, needs nothing."""
     try:
-        await application.jobs.redrive(job_id)
+        await application.jobs.redrive(key)
     except (NotFound, InvalidRequest) as error:
-        typer.echo(f"job {job_id} left as it is: {error.message}", err=True)
+        typer.echo(f"job {key.id} left as it is: {error.message}", err=True)
 
 
 @asynccontextmanager

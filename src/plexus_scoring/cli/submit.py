@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plexus_scoring.cli.command import Command, load_settings, run, stop
+from plexus_scoring.cli.command import AccountOption, Command, load_settings, run, stop
 from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.inputs import read_item, read_metadata, read_scorecard, read_stdin_once
 from plexus_scoring.cli.output import (
@@ -67,9 +67,7 @@ def submit(
         str | None,
         typer.Option("--id", help="Id of the one job; the same id twice is the same job."),
     ] = None,
-    account: Annotated[
-        str | None, typer.Option(help="Account; default: PLEXUS_ACCOUNT_KEY.")
-    ] = None,
+    account: AccountOption = None,
     transport: TransportOption = None,
     wait: Annotated[
         float | None,
@@ -108,7 +106,7 @@ def submit(
                         score=score,
                         item=subject if isinstance(subject, Item) else None,
                         item_id=subject.id if isinstance(subject, Item) else subject,
-                        account=account or settings.account_key or "default",
+                        account=account or settings.account,
                     )
                 )
                 for new_id, subject in zip(ids, subjects, strict=True)
@@ -120,10 +118,6 @@ def submit(
             return jobs, queued, results
 
     jobs, queued, results = run(work())
-    asked = subjects[0].id if isinstance(subjects[0], Item) else subjects[0]
-    if job_id is not None and (jobs[0].score, jobs[0].item_id) != (score, asked):
-        text = f"job {job_id} stays as it was: score {jobs[0].score!r}, item {jobs[0].item_id!r}"
-        print_error(ErrorInfo(code="job_exists", message=text))
     _show(jobs, results, queued=queued, output_format=output_format)
     if wait is not None and any(job.status is not JobStatus.COMPLETED for job in jobs):
         stop(Exit.FAILED)
@@ -143,12 +137,13 @@ async def _results(
 ) -> tuple[list[ScoringJob], list[ScoreResult | None]]:
     """Look at the jobs until all have ended or the time is up."""
     while True:
-        found = [await app.jobs.get(job.id) or job for job in jobs]
+        found = [await app.jobs.get(job.key) or job for job in jobs]
         if all(job.status in _ENDED for job in found) or time.monotonic() > until:
             break
         await asyncio.sleep(_POLL_SECONDS)
     results = [
-        await app.jobs.result(job.result_id) if job.result_id is not None else None for job in found
+        None if job.result_id is None else await app.jobs.result(job.result_id, account=job.account)
+        for job in found
     ]
     return found, results
 

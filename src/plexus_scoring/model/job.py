@@ -25,16 +25,33 @@ class JobStatus(StrEnum):
     FAILED = "FAILED"
 
 
+DEFAULT_ACCOUNT = "default"
+
+
+class JobKey(msgspec.Struct, frozen=True, order=True):
+    """What identifies a job: the account it belongs to, and the caller's id within that account."""
+
+    account: str
+    id: str
+
+    @property
+    def text(self) -> str:
+        """The key as one text. No two keys have the same text, whatever characters they have."""
+        if self.account and "/" not in self.account:
+            return f"{self.account}/{self.id}"
+        return f"/{len(self.account)}:{self.account}/{self.id}"
+
+
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a job says before it exists: which item, which score.
 
     Attributes:
-        id: The job's id. Creating the same id twice creates one job.
+        id: The job's id within its account. Creating the same id twice creates one job.
         scorecard: Id, key, external id or name of the scorecard.
         score: Name, key, id or external id of the score on it.
         item_id: The stored item; or
         item: the item itself, for a job that brings its own.
-        account: Account key or id. Jobs are listed by account.
+        account: Account key or id. The same id in two accounts is two jobs.
     """
 
     id: str
@@ -43,8 +60,13 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     item_id: str | None = None
     item: Item | None = None
-    account: str = "default"
+    account: str = DEFAULT_ACCOUNT
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def key(self) -> JobKey:
+        """What identifies the job."""
+        return JobKey(self.account, self.id)
 
 
 class ScoringJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +81,7 @@ class ScoringJob(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     item_id: str | None = None
     item: Item | None = None
-    account: str = "default"
+    account: str = DEFAULT_ACCOUNT
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     attempt: int = 0
     not_before: float = 0.0
@@ -70,6 +92,11 @@ class ScoringJob(msgspec.Struct, frozen=True, kw_only=True):
     last_error: ErrorInfo | None = None
     result_id: str | None = None
 
+    @property
+    def key(self) -> JobKey:
+        """What identifies the job."""
+        return JobKey(self.account, self.id)
+
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to end a job's current attempt, until `expires_at`.
@@ -77,7 +104,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     `token` is the fence: a store refuses every transition that does not carry the token it holds.
     """
 
-    job_id: str
+    key: JobKey
     token: str
     expires_at: float
     attempt: int

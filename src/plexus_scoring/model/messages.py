@@ -16,7 +16,7 @@ import msgspec
 from plexus_scoring.model.cost import Cost
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
 from plexus_scoring.model.item import Item, ObjectRef
-from plexus_scoring.model.job import NewJob, ScoringJob
+from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey, NewJob, ScoringJob
 from plexus_scoring.model.result import AttachmentKeys, ScoreResult
 
 # W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
@@ -30,8 +30,9 @@ class ScoringRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to score.
 
     Attributes:
-        scoring_job_id: The job. For an inline job it equals `request_id`.
+        scoring_job_id: The job's id within its account. For an inline job it equals `request_id`.
         request_id: The caller's id; the correlation id in every log line and response.
+        account: The account that the message names, or the one that its queue belongs to.
         new: The job itself, when the message brought it along.
         reply_to: Where the caller wants the response, in transports that know it.
         traceparent: W3C trace context of the sender.
@@ -40,17 +41,23 @@ class ScoringRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     scoring_job_id: str
     request_id: str
+    account: str = DEFAULT_ACCOUNT
     new: NewJob | None = None
     reply_to: str | None = None
     traceparent: str | None = None
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
+    @property
+    def key(self) -> JobKey:
+        """What identifies the job."""
+        return JobKey(self.account, self.scoring_job_id)
+
 
 class ScoringResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """One response. `status` is ``success`` or ``error``; costs are USD."""
+    """One response. `status` is ``success`` or ``error``; costs are USD. A refused message may name no job."""
 
     request_id: str
-    scoring_job_id: str
+    scoring_job_id: str | None
     status: str
     score_result_id: str | None = None
     value: str | None = None
@@ -125,6 +132,26 @@ def response_of_error(request: ScoringRequest, error: ErrorInfo) -> ScoringRespo
     )
 
 
+def refused(
+    error: ErrorInfo, body: object, correlation_id: str, *, reply_to: str | None = None
+) -> ScoringResponse:
+    """Return the error response to a message that is no request: its correlation id names it, if nothing else does."""
+    said = body if isinstance(body, dict) else {}
+
+    def text(name: str) -> str | None:
+        value = said.get(name)
+        return value if isinstance(value, str) else None
+
+    return ScoringResponse(
+        request_id=text("request_id") or correlation_id,
+        scoring_job_id=text("scoring_job_id"),
+        status="error",
+        error=error,
+        reply_to=reply_to or text("reply_to"),
+        traceparent=valid_traceparent(text("traceparent")),
+    )
+
+
 class _InlineObject(msgspec.Struct):
     bucket: str
     key: str
@@ -177,13 +204,18 @@ def decode_json(body: str | bytes) -> Any:
 
 
 def parse_request(
-    body: str | bytes | dict[str, Any], *, default_account: str = "default"
+    body: str | bytes | dict[str, Any],
+    *,
+    default_account: str = DEFAULT_ACCOUNT,
+    correlation_id: str | None = None,
 ) -> ScoringRequest:
     """Return the typed request of a message's body.
 
     Args:
         body: JSON text, or the object already decoded.
-        default_account: The account of an inline job that names none.
+        default_account: The account of a message that names none.
+        correlation_id: The transport's id for the exchange. It stands in for a `request_id` that the body lacks where
+            the job has an id, because both only name the response; it never becomes a job's id.
 
     Raises:
         InvalidRequest: the message can never be worked on; says what is wrong, in one line.
@@ -200,21 +232,26 @@ def parse_request(
     except RecursionError:
         raise InvalidRequest("the message is not usable: its JSON is nested too deeply") from None
     extra = {key: value for key, value in message.items() if key not in _KNOWN_KEYS}
+    account = _identifier(typed.account, "account") if typed.account else default_account
     if typed.scorecard is not None or typed.score is not None or typed.item is not None:
-        return _inline_request(typed, extra, default_account)
+        return _inline_request(typed, extra, account)
     job_id = _identifier(typed.scoring_job_id, "scoring_job_id")
-    request_id = job_id if typed.request_id is None else _identifier(typed.request_id, "request_id")
+    named = typed.request_id if typed.request_id is not None else correlation_id
     return ScoringRequest(
         scoring_job_id=job_id,
-        request_id=request_id,
+        request_id=job_id if named is None else _identifier(named, "request_id"),
+        account=account,
         reply_to=typed.reply_to,
         traceparent=valid_traceparent(typed.traceparent),
         extra=extra,
     )
 
 
-def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -> ScoringRequest:
-    request_id = _identifier(typed.request_id or typed.scoring_job_id, "request_id")
+def _inline_request(typed: _Body, extra: dict[str, Any], account: str) -> ScoringRequest:
+    named = typed.request_id or typed.scoring_job_id
+    if named is None:
+        raise InvalidRequest("the message has no request_id: give the inline job an id in its body")
+    request_id = _identifier(named, "request_id")
     scorecard = _identifier(typed.scorecard, "scorecard")
     score = _identifier(typed.score, "score")
     item = typed.item
@@ -237,6 +274,7 @@ def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -
     return ScoringRequest(
         scoring_job_id=request_id,
         request_id=request_id,
+        account=account,
         new=NewJob(
             id=request_id,
             request_id=request_id,
@@ -244,7 +282,7 @@ def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -
             score=score,
             item_id=inline.id if inline else item_id,
             item=inline,
-            account=typed.account or default_account,
+            account=account,
         ),
         reply_to=typed.reply_to,
         traceparent=valid_traceparent(typed.traceparent),
@@ -253,10 +291,12 @@ def _inline_request(typed: _Body, extra: dict[str, Any], default_account: str) -
 
 
 def encode_request(job: ScoringJob | NewJob, *, traceparent: str | None = None) -> str:
-    """Return the message body that asks for a stored job."""
+    """Return the message body that asks for a stored job; it names any account but the default one."""
     body: dict[str, str] = {"scoring_job_id": job.id}
     if job.request_id:
         body["request_id"] = job.request_id
+    if job.account != DEFAULT_ACCOUNT:
+        body["account"] = job.account
     if traceparent:
         body["traceparent"] = traceparent
     return json.dumps(body)

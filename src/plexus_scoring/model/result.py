@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import functools
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from plexus_scoring.model.cost import Cost
 
-# Fixed for ever: the ids of stored results derive from it.
+if TYPE_CHECKING:
+    from plexus_scoring.model.job import JobKey
+
+# Fixed for ever: the ids of stored results derive from them. Jobs of account "default" have had theirs from the id
+# alone; a namespace of its own keeps the others apart from these, whatever the ids are.
 _RESULT_NAMESPACE = uuid.UUID("6f1c3f0e-5a1b-5d0e-9a52-2f1d0c8f7b11")
+_ACCOUNT_RESULT_NAMESPACE = uuid.UUID("f5b0b5a4-6a52-5c0e-8f0d-3c1b9d2e7a46")
 
 
 @functools.lru_cache(maxsize=1024)  # one job asks several times, while others are in work
-def result_id_of(job_id: str) -> str:
+def result_id_of(key: JobKey) -> str:
     """Return the one id that the result of this job can have, so that no job can have two."""
-    return str(uuid.uuid5(_RESULT_NAMESPACE, job_id))
+    if key.account == "default":
+        return str(uuid.uuid5(_RESULT_NAMESPACE, key.id))
+    return str(uuid.uuid5(_ACCOUNT_RESULT_NAMESPACE, key.text))
 
 
 class ScoreOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +58,7 @@ class AttachmentKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored result. `id` derives from `job_id` (see `result_id_of`).
+    """A stored result. `id` derives from account and `job_id` (see `result_id_of`).
 
     Attributes:
         score_version: Content version of the scorecard that gave the value.

@@ -25,7 +25,7 @@ def new_result(
 ) -> ScoreResult:
     """Return the result of a job that was scored."""
     return ScoreResult(
-        id=result_id_of(job.id),
+        id=result_id_of(job.key),
         job_id=job.id,
         scorecard=job.scorecard,
         score=job.score,
@@ -53,7 +53,7 @@ def reused_result(job: ScoringJob, earlier: ScoreResult, now: float) -> ScoreRes
     """
     return msgspec.structs.replace(
         earlier,
-        id=result_id_of(job.id),
+        id=result_id_of(job.key),
         job_id=job.id,
         item_id=job.item_id,
         account=job.account,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -25,7 +26,16 @@ from plexus_scoring.model.errors import (
     loggable,
     shorten,
 )
-from plexus_scoring.model.job import Busy, Claimed, Finished, Lease, Missing, NotDue, ScoringJob
+from plexus_scoring.model.job import (
+    Busy,
+    ClaimAnswer,
+    Claimed,
+    Finished,
+    Lease,
+    Missing,
+    NotDue,
+    ScoringJob,
+)
 from plexus_scoring.model.messages import (
     ScoringRequest,
     ScoringResponse,
@@ -69,8 +79,13 @@ class ScoringService:
         policy: Policy | None = None,
         metrics: Metrics | None = None,
         checkpoints: Checkpoints | None = None,
+        account: str | None = None,
     ) -> None:
-        """Put the parts together; `bootstrap` chooses them."""
+        """Put the parts together; `bootstrap` chooses them.
+
+        With `account`, a message that names a job of another account is answered as one that names no job.
+        """
+        self._account = account
         self._jobs = jobs
         self._catalog = catalog
         self._attachments = attachments
@@ -91,9 +106,7 @@ class ScoringService:
         Raises:
             asyncio.CancelledError: the process stops; the job was given back without costing an attempt.
         """
-        with job_scope(
-            request_id=request.request_id, scoring_job_id=request.scoring_job_id
-        ) as scope:
+        with _scope_of(request) as scope:
             if deadline is not None and deadline <= self._clock.now():
                 log.info("no time left to begin, the message goes back")
                 return Retry(0.0, counted=False)
@@ -115,9 +128,7 @@ class ScoringService:
     ) -> Disposition:
         """Step 1, and what follows from each of its answers."""
         try:
-            answer = await self._jobs.claim(
-                request.scoring_job_id, lease_seconds=self._policy.lease_seconds, new=request.new
-            )
+            answer = await self._claim(request)
         except InvalidRequest as refusal:
             # The store cannot hold the job that the message brings, however often it comes.
             return await self._unclaimable(request, refusal)
@@ -133,6 +144,13 @@ class ScoringService:
             case Missing():
                 unknown = NotFound(f"no scoring job with id {request.scoring_job_id}")
                 return await self._unclaimable(request, unknown)
+
+    async def _claim(self, request: ScoringRequest) -> ClaimAnswer:
+        if self._account not in (None, request.account):
+            return Missing()
+        return await self._jobs.claim(
+            request.key, lease_seconds=self._policy.lease_seconds, new=request.new
+        )
 
     async def handle_oldest(
         self, *, account: str | None = None, deadline: float | None = None
@@ -151,8 +169,10 @@ class ScoringService:
         if claimed is None:
             return None
         job = claimed.job
-        request = ScoringRequest(scoring_job_id=job.id, request_id=job.request_id or job.id)
-        with job_scope(request_id=request.request_id, scoring_job_id=job.id) as scope:
+        request = ScoringRequest(
+            scoring_job_id=job.id, request_id=job.request_id or job.id, account=job.account
+        )
+        with _scope_of(request) as scope:
             return job.id, await self._work(request, claimed, deadline, scope)
 
     async def _work(
@@ -201,11 +221,12 @@ class ScoringService:
         result = None
         if self._policy.reuse_results:
             earlier = await self._jobs.find_result(
-                item_digest=item.digest(), score_version=scorecard.version, score=job.score
+                item_digest=item.digest(),
+                score_version=scorecard.version,
+                score=job.score,
+                account=job.account,
             )
-            # What another account's jobs found is that account's.
-            own = earlier is not None and earlier.account == job.account
-            if earlier is not None and own and earlier.job_id != job.id:
+            if earlier is not None and earlier.job_id != job.id:
                 log.info("reusing a stored result", extra={"score_result_id": earlier.id})
                 result = reused_result(job, earlier, self._clock.now())
         if result is None:
@@ -215,8 +236,7 @@ class ScoringService:
                     item=item,
                     scorecard=scorecard,
                     score=job.score,
-                    account=job.account,
-                    job_id=job.id,
+                    job=job.key,
                     attempt=job.attempt,
                     deadline=deadline,
                     checkpoints=self._checkpoints,
@@ -224,7 +244,7 @@ class ScoringService:
             )
             self._metrics.observe(names.ENGINE_SECONDS, self._clock.now() - began)
             log.info("scored", extra={"undetermined": outcome.undetermined})
-            keys = await attach(self._attachments, result_id_of(job.id), outcome, scope.text())
+            keys = await attach(self._attachments, result_id_of(job.key), outcome, scope.text())
             result = new_result(job, item, scorecard, outcome, keys, self._clock.now())
         await self._jobs.complete(lease, result)
         return result
@@ -317,6 +337,14 @@ class ScoringService:
 
     def _count(self, outcome: str) -> None:
         self._metrics.count(names.JOBS, outcome=outcome)
+
+
+def _scope_of(request: ScoringRequest) -> AbstractContextManager[JobScope]:
+    return job_scope(
+        request_id=request.request_id,
+        scoring_job_id=request.scoring_job_id,
+        account=request.account,
+    )
 
 
 def _exhausted(job: ScoringJob) -> ErrorInfo:

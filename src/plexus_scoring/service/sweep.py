@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from plexus_scoring.model.job import ScoringJob
+from plexus_scoring.model.job import JobKey, ScoringJob
 from plexus_scoring.ports import JobStore
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
@@ -23,8 +23,8 @@ async def sweep(
     pending_older_than: float,
     limit: int,
     account: str | None = None,
-) -> tuple[str, ...]:
-    """Send a message for each stranded job, and return their ids.
+) -> tuple[JobKey, ...]:
+    """Send a message for each stranded job, and return their keys.
 
     Stranded are due PENDING jobs that nobody touched for `pending_older_than` seconds, and IN_PROGRESS ones whose
     lease ran out. The jobs themselves are not changed: should their own message still come, the claim lets one of
@@ -40,7 +40,7 @@ async def sweep(
         await enqueue(job)
         log.info(
             "stranded job put back on the queue",
-            extra={"scoring_job_id": job.id, "status": job.status.value},
+            extra={"scoring_job_id": job.id, "account": job.account, "status": job.status.value},
         )
     metrics.count(names.SWEPT, len(stranded))
-    return tuple(job.id for job in stranded)
+    return tuple(job.key for job in stranded)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, StoreUnavailable, shorten
+from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey
 from plexus_scoring.model.messages import MAX_ID_CHARACTERS, well_formed
+from plexus_scoring.model.result import ScoreResult
 
 T = TypeVar("T")
 
@@ -71,12 +73,35 @@ def is_id(value: str) -> bool:
     return True
 
 
-def memo_key(*, item_digest: str | None, score_version: str | None, score: str) -> str | None:
-    """Return the key under which a result is found again; None where it must not be."""
+def is_key(key: JobKey) -> bool:
+    """Whether a job can be stored under this key; if not, none is."""
+    return is_id(key.id) and is_id(key.account)
+
+
+def memo_key(
+    *,
+    item_digest: str | None,
+    score_version: str | None,
+    score: str,
+    account: str = DEFAULT_ACCOUNT,
+) -> str | None:
+    """Return the key under which a result of the account is found again; None where it must not be."""
     if item_digest is None or score_version is None:
         return None
-    parts = msgspec.json.encode([ascii(part) for part in (item_digest, score_version, score)])
-    return hashlib.sha256(parts).hexdigest()
+    parts = [item_digest, score_version, score]
+    if account != DEFAULT_ACCOUNT:
+        parts.append(account)
+    return hashlib.sha256(msgspec.json.encode([ascii(part) for part in parts])).hexdigest()
+
+
+def memo_key_of(result: ScoreResult) -> str | None:
+    """Return the key under which a stored result is found again; None where it must not be."""
+    return memo_key(
+        item_digest=result.item_digest,
+        score_version=result.score_version,
+        score=result.score,
+        account=result.account,
+    )
 
 
 def bounded(error: ErrorInfo | None) -> ErrorInfo | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 
-from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
+from plexus_scoring.model.errors import ErrorInfo, NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import (
+    DEFAULT_ACCOUNT,
     ClaimAnswer,
     Claimed,
     Finished,
+    JobKey,
     JobPage,
     JobStatus,
     Lease,
@@ -27,7 +29,8 @@ from plexus_scoring.ports import Clock
 from plexus_scoring.stores import cursor as cursors
 from plexus_scoring.stores import select, transitions
 from plexus_scoring.stores.clock import SystemClock
-from plexus_scoring.stores.codec import check_id, memo_key, round_trip
+from plexus_scoring.stores.codec import check_id, memo_key, memo_key_of, round_trip
+from plexus_scoring.stores.content import check_same
 
 
 class MemoryJobStore:
@@ -36,8 +39,8 @@ class MemoryJobStore:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._jobs: dict[str, ScoringJob] = {}
-        self._results: dict[str, ScoreResult] = {}
+        self._jobs: dict[JobKey, ScoringJob] = {}
+        self._results: dict[tuple[str, str], ScoreResult] = {}
 
     async def create(self, job: NewJob) -> ScoringJob:
         """Store a PENDING job, or return what is stored."""
@@ -45,21 +48,19 @@ class MemoryJobStore:
             return transitions.public(self._created(job, self._clock.now()))
 
     async def claim(
-        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
+        self, key: JobKey, *, lease_seconds: float, new: NewJob | None = None
     ) -> ClaimAnswer:
         """Take the job if it may be taken."""
         with self._lock:
             now = self._clock.now()
-            job = self._jobs.get(job_id)
-            if job is None and new is not None:
-                if new.id != job_id:
-                    raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
-                job = self._created(new, now)
+            if new is not None:
+                transitions.check_key(key, new)
+            job = self._jobs.get(key) if new is None else self._created(new, now)
             if job is None:
                 return Missing()
             if not transitions.claimable(job, now=now):
                 return transitions.refusal(job, now=now) or Finished(
-                    transitions.public(job), self._results.get(job.result_id or "")
+                    transitions.public(job), self._results.get((key.account, job.result_id or ""))
                 )
             return self._claimed(job, now, lease_seconds)
 
@@ -79,7 +80,7 @@ class MemoryJobStore:
             if not due:
                 return None
             return self._claimed(
-                min(due, key=lambda job: (job.created_at, job.id)), now, lease_seconds
+                min(due, key=lambda job: (job.created_at, job.key)), now, lease_seconds
             )
 
     async def renew(self, lease: Lease, *, lease_seconds: float) -> Lease:
@@ -88,7 +89,7 @@ class MemoryJobStore:
             job = transitions.renewed(
                 self._held(lease), now=self._clock.now(), lease_seconds=lease_seconds
             )
-            self._jobs[job.id] = job
+            self._jobs[job.key] = job
             return transitions.lease_of(job)
 
     async def complete(self, lease: Lease, result: ScoreResult) -> None:
@@ -96,62 +97,63 @@ class MemoryJobStore:
         transitions.check_result(lease, result)
         stored = round_trip(result)
         with self._lock:
-            job = self._jobs.get(lease.job_id)
+            job = self._jobs.get(lease.key)
+            place = (lease.key.account, result.id)
             if (
                 transitions.ended_by(job, lease, JobStatus.COMPLETED)
-                and self._results[result.id] == stored
+                and self._results[place] == stored
             ):
                 return
-            self._jobs[lease.job_id] = transitions.completed(
+            self._jobs[lease.key] = transitions.completed(
                 self._held(lease), result, now=self._clock.now()
             )
-            self._results[result.id] = stored
+            self._results[place] = stored
 
     async def release(
         self, lease: Lease, *, delay: float, counted: bool, error: ErrorInfo | None = None
     ) -> None:
         """Give the job back."""
         with self._lock:
-            if transitions.ended_by(self._jobs.get(lease.job_id), lease, JobStatus.PENDING):
+            if transitions.ended_by(self._jobs.get(lease.key), lease, JobStatus.PENDING):
                 return
-            self._jobs[lease.job_id] = transitions.released(
+            self._jobs[lease.key] = transitions.released(
                 self._held(lease), now=self._clock.now(), delay=delay, counted=counted, error=error
             )
 
     async def fail(self, lease: Lease, error: ErrorInfo) -> None:
         """End the job as FAILED."""
         with self._lock:
-            if transitions.ended_by(self._jobs.get(lease.job_id), lease, JobStatus.FAILED):
+            if transitions.ended_by(self._jobs.get(lease.key), lease, JobStatus.FAILED):
                 return
-            self._jobs[lease.job_id] = transitions.failed(
+            self._jobs[lease.key] = transitions.failed(
                 self._held(lease), error, now=self._clock.now()
             )
 
-    async def redrive(self, job_id: str) -> ScoringJob:
+    async def redrive(self, key: JobKey) -> ScoringJob:
         """Make a FAILED job PENDING."""
         with self._lock:
-            job = self._jobs.get(job_id)
+            job = self._jobs.get(key)
             if job is None:
-                raise NotFound(f"job {job_id} does not exist")
-            self._jobs[job_id] = job = transitions.redriven(job, now=self._clock.now())
+                raise transitions.missing(key)
+            self._jobs[key] = job = transitions.redriven(job, now=self._clock.now())
             return job
 
-    async def get(self, job_id: str) -> ScoringJob | None:
+    async def get(self, key: JobKey) -> ScoringJob | None:
         """Return the job, or None."""
         with self._lock:
-            job = self._jobs.get(job_id)
+            job = self._jobs.get(key)
             return None if job is None else transitions.public(job)
 
-    async def result(self, result_id: str) -> ScoreResult | None:
+    async def result(self, result_id: str, *, account: str = DEFAULT_ACCOUNT) -> ScoreResult | None:
         """Return a result, or None."""
         with self._lock:
-            return self._results.get(result_id)
+            return self._results.get((account, result_id))
 
     async def list_jobs(
         self,
         status: JobStatus,
         *,
-        account: str = "default",
+        account: str = DEFAULT_ACCOUNT,
         limit: int = 50,
         cursor: str | None = None,
         oldest_first: bool = True,
@@ -199,25 +201,18 @@ class MemoryJobStore:
                 if account in (None, job.account)
                 and transitions.stranded(job, now=now, pending_older_than=pending_older_than)
             ]
-        jobs.sort(key=lambda job: (job.created_at, job.id))
+        jobs.sort(key=lambda job: (job.created_at, job.key))
         return tuple(map(transitions.public, jobs[:limit]))
 
     async def find_result(
-        self, *, item_digest: str, score_version: str, score: str
+        self, *, item_digest: str, score_version: str, score: str, account: str = DEFAULT_ACCOUNT
     ) -> ScoreResult | None:
-        """Return the newest stored result of the same content, score and version."""
-        wanted = memo_key(item_digest=item_digest, score_version=score_version, score=score)
+        """Return the account's newest stored result of the same content, score and version."""
+        wanted = memo_key(
+            item_digest=item_digest, score_version=score_version, score=score, account=account
+        )
         with self._lock:
-            found = [
-                result
-                for result in self._results.values()
-                if wanted
-                == memo_key(
-                    item_digest=result.item_digest,
-                    score_version=result.score_version,
-                    score=result.score,
-                )
-            ]
+            found = [result for result in self._results.values() if wanted == memo_key_of(result)]
         return max(found, key=lambda result: result.created_at, default=None)
 
     async def check(self) -> None:
@@ -227,10 +222,12 @@ class MemoryJobStore:
         """Close nothing."""
 
     def _created(self, new: NewJob, now: float) -> ScoringJob:
-        stored = self._jobs.get(new.id)
+        stored = self._jobs.get(new.key)
         if stored is None:
             stored = round_trip(transitions.created(new, now=now))
-            self._jobs[new.id] = stored
+            self._jobs[new.key] = stored
+        else:
+            check_same(stored, new)
         return stored
 
     def _claimed(self, job: ScoringJob, now: float, lease_seconds: float) -> Claimed:
@@ -240,11 +237,11 @@ class MemoryJobStore:
             token=transitions.new_token(),
             lease_seconds=lease_seconds,
         )
-        self._jobs[job.id] = taken
+        self._jobs[job.key] = taken
         return Claimed(taken, transitions.lease_of(taken))
 
     def _held(self, lease: Lease) -> ScoringJob:
-        job = self._jobs.get(lease.job_id)
+        job = self._jobs.get(lease.key)
         if job is None or not transitions.holds(job, lease):
             raise transitions.lost(job, lease)
         return job
@@ -297,12 +294,12 @@ class MemoryCheckpoints:
     """`Checkpoints` that are forgotten when the process ends."""
 
     def __init__(self) -> None:
-        self._values: dict[str, dict[str, bytes]] = {}
+        self._values: dict[JobKey, dict[str, bytes]] = {}
 
-    async def load(self, job_id: str) -> dict[str, bytes]:
+    async def load(self, key: JobKey) -> dict[str, bytes]:
         """Return all of a job's checkpoints."""
-        return dict(self._values.get(job_id, {}))
+        return dict(self._values.get(key, {}))
 
-    async def save(self, job_id: str, name: str, value: bytes) -> None:
+    async def save(self, key: JobKey, name: str, value: bytes) -> None:
         """Store one."""
-        self._values.setdefault(job_id, {})[name] = value
+        self._values.setdefault(key, {})[name] = value

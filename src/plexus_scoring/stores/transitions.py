@@ -14,10 +14,10 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, LeaseLost
-from plexus_scoring.model.job import Busy, JobStatus, Lease, NewJob, NotDue, ScoringJob
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, LeaseLost, NotFound
+from plexus_scoring.model.job import Busy, JobKey, JobStatus, Lease, NewJob, NotDue, ScoringJob
 from plexus_scoring.model.result import ScoreResult, result_id_of
-from plexus_scoring.stores.codec import bounded, check_id
+from plexus_scoring.stores.codec import bounded, check_id, is_id
 
 
 def new_token() -> str:
@@ -76,7 +76,7 @@ def claimed(job: ScoringJob, *, now: float, token: str, lease_seconds: float) ->
 def lease_of(job: ScoringJob) -> Lease:
     """Return the lease of an IN_PROGRESS job."""
     return Lease(
-        job_id=job.id,
+        key=job.key,
         token=cast("str", job.lease_token),
         expires_at=_lease_end(job),
         attempt=job.attempt,
@@ -97,7 +97,7 @@ def lost(job: ScoringJob | None, lease: Lease) -> LeaseLost:
     """Return the error for a transition whose lease is not the job's."""
     state = "gone" if job is None else f"{job.status} at attempt {job.attempt}"
     return LeaseLost(
-        f"job {lease.job_id}: the lease of attempt {lease.attempt} is not the job's any more "
+        f"job {lease.key.id}: the lease of attempt {lease.attempt} is not the job's any more "
         f"(it is {state}); drop this work"
     )
 
@@ -166,6 +166,19 @@ def redriven(job: ScoringJob, *, now: float) -> ScoringJob:
     )
 
 
+def missing(key: JobKey) -> NotFound:
+    """Return the error for a job that is not there."""
+    return NotFound(
+        f"job {key.id} does not exist" if is_id(key.id) else f"job {key.id!a} does not exist"
+    )
+
+
+def check_key(key: JobKey, new: NewJob) -> None:
+    """Raise InvalidRequest unless a claim's new job is the one that is claimed."""
+    if new.key != key:
+        raise InvalidRequest(f"the new job is {new.key.text}, not {key.text}")
+
+
 def not_redrivable(job: ScoringJob) -> InvalidRequest:
     """Return the error for a redrive of a job that did not fail."""
     return InvalidRequest(f"job {job.id} is {job.status}: only a FAILED job can be redriven")
@@ -180,10 +193,11 @@ def stranded(job: ScoringJob, *, now: float, pending_older_than: float) -> bool:
 
 def check_result(lease: Lease, result: ScoreResult) -> None:
     """Raise InvalidRequest unless the result is the one that the lease's job can have."""
-    if result.job_id != lease.job_id or result.id != result_id_of(lease.job_id):
+    key = JobKey(result.account, result.job_id)
+    if key != lease.key or result.id != result_id_of(key):
         raise InvalidRequest(
-            f"result {result.id} of job {result.job_id} cannot complete job {lease.job_id}: "
-            "its id must be result_id_of(job_id)"
+            f"result {result.id} of job {result.job_id} cannot complete job {lease.key.id}: "
+            "its account must be the job's, its id result_id_of(key)"
         )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.item import ObjectRef
+from plexus_scoring.model.job import DEFAULT_ACCOUNT
 from plexus_scoring.model.messages import (
     ScoringRequest,
     decode_json,
@@ -86,8 +87,12 @@ def read_body(body: str, *, default_account: str = "default") -> list[Work]:
     return read_work(decode_json(body), default_account=default_account)
 
 
-def read_work(value: object, *, default_account: str = "default") -> list[Work]:
+def read_work(
+    value: object, *, default_account: str = "default", correlation_id: str | None = None
+) -> list[Work]:
     """Return the work that a decoded body or event asks for; an S3 test event asks for none.
+
+    `correlation_id` is that of the message, see `parse_request`: a request inside a notification is another exchange.
 
     Raises:
         InvalidRequest: it is of none of the accepted shapes.
@@ -103,7 +108,7 @@ def read_work(value: object, *, default_account: str = "default") -> list[Work]:
         return read_body(value["Message"], default_account=default_account)
     if value.get("source") == "aws.s3" and isinstance(value.get("detail"), dict):
         return list(_objects(value["detail"], decode_key=False))
-    return [parse_request(value, default_account=default_account)]
+    return [parse_request(value, default_account=default_account, correlation_id=correlation_id)]
 
 
 def encode_work(work: Work) -> str:
@@ -117,6 +122,8 @@ def encode_work(work: Work) -> str:
     body: dict[str, Any] = dict(work.extra) | {"request_id": work.request_id}
     if work.new is None:
         body["scoring_job_id"] = work.scoring_job_id
+        if work.account != DEFAULT_ACCOUNT:
+            body["account"] = work.account
     else:
         item = work.new.item
         body |= {

@@ -41,7 +41,8 @@ class RedisAdmin:
         """
         data = _data(body)
         if isinstance(data, dict):
-            data.setdefault("request_id", request_id)
+            if "scoring_job_id" in data:  # an inline job's id stands in its body, or nowhere
+                data.setdefault("request_id", request_id)
             if traceparent:
                 data.setdefault("traceparent", traceparent)
         with redis_errors(f"queue {self._name}"):

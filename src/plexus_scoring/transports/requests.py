@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import msgspec
 
-from plexus_scoring.model.disposition import DeadLetter, Disposition
-from plexus_scoring.model.errors import InvalidRequest
-from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request
+from plexus_scoring.model.disposition import DeadLetter, Disposition, Retry
+from plexus_scoring.model.errors import InvalidRequest, StoreUnavailable
+from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request, refused
+from plexus_scoring.ports import Responder
 from plexus_scoring.telemetry import names, tracing
 from plexus_scoring.transports.base import Envelope, Handle, current_correlation_id
+
+log = logging.getLogger(__name__)
+
+UNANSWERED_RETRY_SECONDS = 5.0
 
 
 class RequestHandler:
     """`consumer.Decide` for queues whose every message is one request (``docs/messages.md``)."""
 
-    def __init__(self, handle: Handle, *, system: str, default_account: str = "default") -> None:
-        """Pass requests to `handle`; `system` is the broker's name in traces."""
+    def __init__(
+        self,
+        handle: Handle,
+        *,
+        system: str,
+        default_account: str = "default",
+        responder: Responder | None = None,
+    ) -> None:
+        """Pass requests to `handle`.
+
+        Args:
+            handle: The service's one path.
+            system: The broker's name in traces.
+            default_account: Account of a message that names none.
+            responder: Where a message that cannot be read is answered, under its correlation id; None: nowhere.
+        """
         self._handle = handle
         self._system = system
         self._default_account = default_account
+        self._responder = responder
 
     async def __call__(self, envelope: Envelope, deadline: float) -> Disposition:
         """Work on one message. What cannot be read is dead: sending it again cannot help."""
         current_correlation_id.set(envelope.correlation_id)
+        body: Any = None
         try:
             body = decode_json(envelope.body)
-            if isinstance(body, dict) and envelope.correlation_id:
-                # The sender's own id for the exchange stands in where the body names none.
-                body.setdefault("request_id", envelope.correlation_id)
             request = parse_request(
                 body if isinstance(body, dict) else envelope.body,
                 default_account=self._default_account,
+                correlation_id=envelope.correlation_id or None,
             )
         except InvalidRequest as error:
-            return DeadLetter(error.info())
+            return await refuse(
+                self._responder,
+                error,
+                body,
+                correlation_id=envelope.correlation_id,
+                reply_to=envelope.reply_to,
+            )
         if envelope.reply_to or envelope.traceparent:
             request = msgspec.structs.replace(
                 request,
@@ -41,6 +69,24 @@ class RequestHandler:
                 traceparent=envelope.traceparent or request.traceparent,
             )
         return await handle_received(self._handle, request, deadline, system=self._system)
+
+
+async def refuse(
+    responder: Responder | None,
+    error: InvalidRequest,
+    body: object,
+    *,
+    correlation_id: str | None,
+    reply_to: str | None = None,
+) -> Disposition:
+    """Answer a message that can never become a request, where it can be answered, and have it dead-lettered."""
+    if responder is not None and correlation_id:
+        try:
+            await responder.respond(refused(error.info(), body, correlation_id, reply_to=reply_to))
+        except StoreUnavailable as away:
+            log.warning("refused message not answered, it goes back: %s", away)
+            return Retry(away.retry_after or UNANSWERED_RETRY_SECONDS, counted=False)
+    return DeadLetter(error.info())
 
 
 async def handle_received(

@@ -18,13 +18,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from plexus_scoring.aws import Aws, translate
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound, StoreUnavailable
-from plexus_scoring.model.messages import ScoringRequest, valid_traceparent
-from plexus_scoring.ports import AttachmentStore, Clock
+from plexus_scoring.model.messages import ScoringRequest, decode_json, valid_traceparent
+from plexus_scoring.ports import AttachmentStore, Clock, Responder
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
-from plexus_scoring.transports.lambda_events import ObjectCreated, SqsMessage, Work, read_body
+from plexus_scoring.transports.lambda_events import ObjectCreated, SqsMessage, Work, read_work
 from plexus_scoring.transports.objects import request_of_object
-from plexus_scoring.transports.requests import handle_received
+from plexus_scoring.transports.requests import handle_received, refuse
 from plexus_scoring.transports.sqs import (
     DeadLetterQueue,
     SqsSender,
@@ -59,6 +59,7 @@ class SqsMessages:
         request_queue_url: str | None = None,
         dead_letter_queue_url: str | None = None,
         account: str = "default",
+        responder: Responder | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -70,8 +71,10 @@ class SqsMessages:
             metrics: Where the age goes.
             request_queue_url: The queue whose redrive target takes dead letters where none is named.
             dead_letter_queue_url: The queue that takes them.
-            account: Account of inline jobs that name none.
+            account: Account of messages that name none.
+            responder: Where a message that cannot be read is answered, if it has a `request_id` as attribute.
         """
+        self._responder = responder
         self._handle = handle
         self._attachments = attachments
         self._aws = aws
@@ -86,11 +89,17 @@ class SqsMessages:
         """Work on a message. A `DeadLetter` is carried out here, so the answer is `Ack` or `Retry`."""
         if message.sent_at is not None:
             self._metrics.observe(names.QUEUE_AGE_SECONDS, self._clock.now() - message.sent_at)
+        exchange = message.attributes.get("request_id") or None
+        value: object = None
         try:
-            parts = read_body(message.body, default_account=self._account)
+            value = decode_json(message.body)
+            parts = read_work(value, default_account=self._account, correlation_id=exchange)
         except InvalidRequest as error:
             log.error("message %s: %s", message.message_id, error)  # noqa: TRY400  one line says it all
-            return await self.bury(message, error.info())
+            refusal = await refuse(self._responder, error, value, correlation_id=exchange)
+            if isinstance(refusal, DeadLetter):
+                return await self.bury(message, refusal.reason)
+            return refusal
         trace = valid_traceparent(message.attributes.get("traceparent"))
         dispositions = [
             await self.work_on_part(_with_trace(part, trace), deadline) for part in parts

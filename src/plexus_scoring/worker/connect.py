@@ -105,8 +105,12 @@ def connect(settings: Settings, kind: Kind) -> Transport:
 
 def _requests(system: str) -> Callable[[Application], Decide]:
     def decide(application: Application) -> Decide:
-        account = application.settings.account_key or "default"
-        return RequestHandler(application.service.handle, system=system, default_account=account)
+        return RequestHandler(
+            application.service.handle,
+            system=system,
+            default_account=application.settings.account,
+            responder=application.responder,
+        )
 
     return decide
 
@@ -197,7 +201,8 @@ def _sqs(settings: Settings) -> Transport:
                 metrics=application.metrics,
                 request_queue_url=url,
                 dead_letter_queue_url=dead_url,
-                account=settings.account_key or "default",
+                account=settings.account,
+                responder=application.responder,
             )
         )
 

@@ -16,6 +16,7 @@ from plexus_scoring.stores.sql import connect, upgrade
 from plexus_scoring.transports import rabbitmq_topology
 from plexus_scoring.transports.rabbitmq import reason_headers
 from plexus_scoring.transports.rabbitmq_connection import persistent
+from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig
 
 
@@ -70,7 +71,7 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     upgrade(url)
     stores = connect(url)
     await stores.jobs.create(NewJob(id="j1", scorecard="c", score="s", item=Item(id="i", text="t")))
-    claimed = await stores.jobs.claim("j1", lease_seconds=60)
+    claimed = await stores.jobs.claim(key("j1"), lease_seconds=60)
     assert isinstance(claimed, Claimed)
     await stores.jobs.fail(claimed.lease, ErrorInfo(code="scorecard_error", message="no"))
     await bury(rig, '{"scoring_job_id": "j1"}', "scorecard_error")
@@ -98,7 +99,7 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     command("dlq", "redrive")  # the malformed one stays
     counts = json.loads(command("queue", "stats", "--format", "json").stdout)
     assert (counts["waiting"], counts["dead"]) == (1, 1)
-    job = await stores.jobs.get("j1")
+    job = await stores.jobs.get(key("j1"))
     assert job is not None
     assert job.status is JobStatus.PENDING
 

@@ -18,6 +18,7 @@ from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.scorecard import Scorecard, content_version
 from plexus_scoring.telemetry import names
 from tests.support.chaos import Chaos, chaos
+from tests.support.stores import key
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -142,7 +143,7 @@ async def test_health_leases_and_heartbeats_go_on_while_scores_burn_the_processo
             await asyncio.sleep(0.1)
         took = time.monotonic() - began
         _, metrics = await asyncio.to_thread(worker.get, "/metrics")
-        found = [await run.stores.jobs.get(job_id) for job_id in run.ids]
+        found = [await run.stores.jobs.get(key(job_id)) for job_id in run.ids]
         assert await run.terminate(worker) == 0
         output = worker.output()
     assert took > 2 * run.lease_seconds

@@ -10,8 +10,9 @@ from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import Busy, Finished, JobStatus, Missing, NewJob
 from plexus_scoring.model.result import result_id_of
 from tests.support.plexus_api import Account, connect
+from tests.support.stores import key
 
-RESULT = result_id_of("job-1")
+RESULT = result_id_of(key("job-1"))
 
 
 async def test_a_warm_job_takes_three_round_trips(world):
@@ -44,9 +45,9 @@ async def test_the_result_has_what_plexus_writes_and_more(world):
     assert metadata["external_id"] == "report-1"
     assert json.loads(result["cost"])["total_cost"] == 0
     keys = result["attachments"]
-    assert all(key.startswith(f"scoreresults/{RESULT}/") for key in keys)
-    for key in keys:
-        assert await world.stores.attachments.get(key)
+    assert all(name.startswith(f"scoreresults/{RESULT}/") for name in keys)
+    for name in keys:
+        assert await world.stores.attachments.get(name)
     if f"scoreresults/{RESULT}/trace.json" in keys:
         assert json.loads(result["trace"])
     body = world.responder.sent[0].body()
@@ -83,7 +84,7 @@ async def test_the_api_down_at_the_end_costs_no_second_score(world):
     assert world.server.operations == ["Job", "Publish"]
     assert world.job()["status"] == "COMPLETED"
     assert world.server.get("ScoreResult", RESULT)["scoreVersionId"] == "acme-greeting-v1"
-    assert (await world.leases.get("job-1")).attempt == 1
+    assert (await world.leases.get(key("job-1"))).attempt == 1
 
 
 async def test_a_job_whose_start_cannot_be_shown_is_given_back(world):
@@ -92,7 +93,7 @@ async def test_a_job_whose_start_cannot_be_shown_is_given_back(world):
     assert isinstance(await world.handle(), Retry)
     world.server.before.clear()
     world.server.faults.clear()
-    job = await world.leases.get("job-1")
+    job = await world.leases.get(key("job-1"))
     assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
     assert await world.handle() == Ack()
 
@@ -128,15 +129,15 @@ async def test_a_job_that_plexus_ends_between_our_read_and_our_claim_is_not_scor
         world.server.put("ScoringJob", **{**world.job(), "status": "COMPLETED"})
 
     world.server.before["UpdateJob"] = theirs
-    answer = await world.stores.jobs.claim("job-1", lease_seconds=60)
+    answer = await world.stores.jobs.claim(key("job-1"), lease_seconds=60)
     assert isinstance(answer, Finished)
-    assert (await world.leases.get("job-1")).status is JobStatus.PENDING
+    assert (await world.leases.get(key("job-1"))).status is JobStatus.PENDING
 
 
 async def test_a_job_that_plexus_works_on_is_left_to_it_for_a_while(world):
     started = world.server.tables.timestamp()
     world.account.add_job(status="IN_PROGRESS", startedAt=started)
-    assert await world.stores.jobs.claim("job-1", lease_seconds=60) == Busy(900.0)
+    assert await world.stores.jobs.claim(key("job-1"), lease_seconds=60) == Busy(900.0)
     world.clock.advance(901)
     assert await world.handle() == Ack()
     assert world.job()["status"] == "COMPLETED"
@@ -150,13 +151,13 @@ async def test_a_failed_job_that_someone_set_to_pending_is_scored_again(world):
         "ScoringJob", **{**world.job(), "status": "PENDING", "scoreId": world.account.score}
     )
     assert isinstance(await world.handle(), DeadLetter | Ack)
-    assert (await world.leases.get("job-1")).attempt == 1
+    assert (await world.leases.get(key("job-1"))).attempt == 1
 
 
 async def test_a_job_of_another_account_is_no_job(world, server):
     Account(server, "other").add_job("theirs", item_id="their-item")
-    assert await world.stores.jobs.claim("theirs", lease_seconds=60) == Missing()
-    assert await world.stores.jobs.get("theirs") is None
+    assert await world.stores.jobs.claim(key("theirs"), lease_seconds=60) == Missing()
+    assert await world.stores.jobs.get(key("theirs")) is None
     assert isinstance(await world.handle("theirs"), DeadLetter)
     assert server.get("ScoringJob", "theirs")["status"] == "PENDING"
 
@@ -211,7 +212,7 @@ async def test_a_job_that_comes_to_us_is_shown_in_plexus(world):
     item = world.server.get("Item", job["itemId"])
     assert (item["text"], item["externalId"], item["metadata"]) == ("hello", "call-7", '{"a":1}')
     assert await world.handle("ours") == Ack()
-    result = world.server.get("ScoreResult", result_id_of("ours"))
+    result = world.server.get("ScoreResult", result_id_of(key("ours")))
     assert (result["itemId"], result["scoreVersionId"]) == (job["itemId"], "acme-greeting-v1")
 
 
@@ -222,7 +223,7 @@ async def test_a_finished_result_is_reused_when_asked_but_not_an_error(world):
     await world.handle("job-1")
     await world.handle("job-2")
     assert world.responder.sent[1].body()["reused"] is True
-    second = world.server.get("ScoreResult", result_id_of("job-2"))
+    second = world.server.get("ScoreResult", result_id_of(key("job-2")))
     assert json.loads(second["metadata"])["reused_from"] == RESULT
     assert second["scoreVersionId"] == "acme-greeting-v1"
 
@@ -253,4 +254,4 @@ async def test_a_partial_answer_is_not_taken_for_nothing(world):
     world.server.tables.broken.clear()
     world.server.tables.broken.add(("ScoringJob", "job-1"))
     with pytest.raises(StoreUnavailable):
-        await world.stores.jobs.claim("job-1", lease_seconds=60)
+        await world.stores.jobs.claim(key("job-1"), lease_seconds=60)

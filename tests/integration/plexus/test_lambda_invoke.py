@@ -11,6 +11,7 @@ from plexus_scoring.stores.dynamodb import create_table
 from tests.support.aws import embedded_aws, unique_name
 from tests.support.graphql_server import GraphQLServer
 from tests.support.plexus_api import Account
+from tests.support.stores import key
 
 __all__ = ["embedded_aws"]
 
@@ -48,7 +49,7 @@ def test_from_pending_to_completed(api, environment, embedded_aws, event):
     answer = invoke("score_processing", json.dumps(event).encode(), environment=environment)
     assert answer.function_error is None, answer.log_tail.decode()
 
-    result_id = result_id_of("job-1")
+    result_id = result_id_of(key("job-1"))
     job, result = api.get("ScoringJob", "job-1"), api.get("ScoreResult", result_id)
     assert job["status"] == "COMPLETED"
     assert (result["value"], result["scoreVersionId"]) == ("Yes", "acme-greeting-v1")

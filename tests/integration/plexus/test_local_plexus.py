@@ -13,6 +13,7 @@ import pytest
 
 from plexus_scoring.model.result import result_id_of
 from tests.support.aws import require_embedded_aws
+from tests.support.stores import key
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "from-upstream.md"
@@ -49,7 +50,7 @@ def test_the_documented_commands_take_a_job_to_its_end(variables):
         ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    result = result_id_of("job-1")
+    result = result_id_of(key("job-1"))
     assert '"disposition": "Ack"' in done.stdout
     answer = next(line for line in done.stdout.splitlines() if line.startswith('{"data"'))
     data = json.loads(answer)["data"]

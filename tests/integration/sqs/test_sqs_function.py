@@ -20,6 +20,7 @@ from plexus_scoring.model.errors import (
     ScoreFailed,
     StoreUnavailable,
 )
+from plexus_scoring.model.item import ObjectRef
 from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.messages import ScoringResponse
 from plexus_scoring.model.result import ScoreOutcome
@@ -28,6 +29,7 @@ from plexus_scoring.transports.lambda_function import RetryLater, ScoringFunctio
 from plexus_scoring.transports.sqs import OutgoingMessage, SqsResponder, SqsSender
 from plexus_scoring.transports.sqs_messages import SqsMessages
 from tests.support.service import Bench
+from tests.support.stores import key
 
 
 @pytest.fixture
@@ -137,10 +139,10 @@ def rig(aws):
 
 async def test_a_batch_of_good_and_bad_records(rig):
     await rig.jobs("good", "broken", "busy")
-    await rig.bench.store.claim("busy", lease_seconds=90)
+    await rig.bench.store.claim(key("busy"), lease_seconds=90)
 
     async def by_job(context):
-        if context.job_id == "broken":
+        if context.job.id == "broken":
             raise ScorecardError("unknown class Foo", file="card.yaml", line=3, column=7)
         return ScoreOutcome(value="Yes")
 
@@ -169,7 +171,7 @@ async def test_a_batch_of_good_and_bad_records(rig):
 
 async def test_a_retry_sets_when_the_message_comes_back(rig):
     await rig.jobs("busy")
-    await rig.bench.store.claim("busy", lease_seconds=0.4)
+    await rig.bench.store.claim(key("busy"), lease_seconds=0.4)
     event = rig.receive({"scoring_job_id": "busy"})
     assert rig.hidden() == (0, 1)
     await rig.function.run(event, remaining=60)
@@ -203,7 +205,7 @@ async def test_out_of_time_unfinished_records_are_given_back(rig):
     await rig.jobs("quick", "slow", "unstarted")
 
     async def endless(context):
-        if context.job_id == "slow":
+        if context.job.id == "slow":
             await asyncio.Event().wait()
         return ScoreOutcome(value="Yes")
 
@@ -216,9 +218,9 @@ async def test_out_of_time_unfinished_records_are_given_back(rig):
     failed = {names[f["itemIdentifier"]]["scoring_job_id"] for f in answer["batchItemFailures"]}
     assert "slow" in failed
     for name in failed:
-        job = await rig.bench.store.get(name)
+        job = await rig.bench.store.get(key(name))
         assert job.status is JobStatus.PENDING
-    assert (await rig.bench.store.get("slow")).last_error.code == "deadline_exceeded"
+    assert (await rig.bench.store.get(key("slow"))).last_error.code == "deadline_exceeded"
 
 
 async def test_what_does_not_end_by_its_deadline_is_cut_and_reported(rig):
@@ -232,7 +234,7 @@ async def test_what_does_not_end_by_its_deadline_is_cut_and_reported(rig):
     rig.bench.service._responder = rig.bench.responder
     answer = await rig.function.run(rig.receive({"scoring_job_id": "a"}), remaining=2)
     assert len(answer["batchItemFailures"]) == 1
-    assert (await rig.bench.store.get("a")).status is JobStatus.COMPLETED
+    assert (await rig.bench.store.get(key("a"))).status is JobStatus.COMPLETED
 
 
 async def test_no_time_at_all_starts_nothing(rig):
@@ -240,7 +242,7 @@ async def test_no_time_at_all_starts_nothing(rig):
     event = rig.receive({"scoring_job_id": "a"})
     answer = await rig.function.run(event, remaining=0)
     assert len(answer["batchItemFailures"]) == 1
-    assert (await rig.bench.store.get("a")).attempt == 0
+    assert (await rig.bench.store.get(key("a"))).attempt == 0
 
 
 async def test_what_was_not_begun_in_time_comes_back_at_once(rig):
@@ -296,13 +298,13 @@ async def test_an_inline_job_that_the_store_cannot_hold_is_dead_with_its_reason(
 async def test_fifo_stops_a_group_at_its_first_failure(aws):
     rig = Rig(fifo=True)
     await rig.jobs("a", "b", "c")
-    await rig.bench.store.claim("b", lease_seconds=90)
+    await rig.bench.store.claim(key("b"), lease_seconds=90)
     event = rig.receive(*({"scoring_job_id": name} for name in "abc"), group="g")
     answer = await rig.function.run(event, remaining=60)
     bodies = {record["messageId"]: record["body"] for record in event["Records"]}
     failed = [json.loads(bodies[f["itemIdentifier"]]) for f in answer["batchItemFailures"]]
     assert failed == [{"scoring_job_id": "b"}, {"scoring_job_id": "c"}]
-    assert (await rig.bench.store.get("c")).attempt == 0
+    assert (await rig.bench.store.get(key("c"))).attempt == 0
 
 
 async def test_without_a_dead_letter_queue_a_poison_message_stays_on_its_queue(aws):
@@ -353,7 +355,7 @@ async def test_a_fan_out_message_is_deleted_only_when_it_is_done(rig):
 async def test_direct_work_that_must_be_repeated_goes_to_the_queue_or_back_to_its_invoker(aws):
     with_queue, without = Rig(), None
     await with_queue.jobs("a")
-    await with_queue.bench.store.claim("a", lease_seconds=90)
+    await with_queue.bench.store.claim(key("a"), lease_seconds=90)
     answer = await with_queue.function.run({"scoring_job_id": "a"}, remaining=60)
     assert answer["results"][0]["disposition"] == "Retry"
     delayed = with_queue.sqs.get_queue_attributes(
@@ -376,7 +378,87 @@ async def test_an_inline_job_belongs_to_the_functions_account_however_it_came(ri
     await rig.function.run(sns, remaining=60)
     await rig.function.run(rig.receive({"request_id": "sqs", **inline}), remaining=60)
     for job_id in ("direct", "sns", "sqs"):
-        assert (await rig.bench.store.get(job_id)).account == "ours"
+        assert (await rig.bench.store.get(key(job_id, "ours"))).status is JobStatus.COMPLETED
+
+
+async def test_two_accounts_with_the_same_id_are_each_answered_their_own(rig):
+    await rig.jobs()
+
+    async def answer(context):
+        return ScoreOutcome(value=context.item.text)
+
+    rig.bench.engine.script = [answer] * 3
+    inline = {"scorecard": "card", "score": "Greeting", "request_id": "same"}
+    accounts = ("one", "two", "default")
+    event = rig.receive(
+        *({**inline, "account": one, "item": {"text": f"of {one}"}} for one in accounts),
+        {**inline, "account": "one", "item": {"text": "other content"}},
+    )
+    assert await rig.function.run(event, remaining=60) == {"batchItemFailures": []}
+    answers = [json.loads(message["Body"]) for message in rig.drain(rig.responses)]
+    assert sorted(one["value"] for one in answers if one["status"] == "success") == sorted(
+        f"of {one}" for one in accounts
+    )
+    [refused] = [one for one in answers if one["status"] == "error"]
+    assert refused["error"]["code"] == "invalid_request"
+    assert "use a new id" in refused["error"]["message"]
+    [dead] = rig.drain(rig.dead)
+    assert dead["MessageAttributes"]["reason_code"]["StringValue"] == "invalid_request"
+    for one in accounts:
+        job = await rig.bench.store.get(key("same", one))
+        assert (await rig.bench.store.result(job.result_id, account=one)).value == f"of {one}"
+
+
+async def test_a_functions_account_does_not_know_another_accounts_jobs(rig):
+    """A queue's message, direct work and an object: each is answered as one that names no job."""
+    await rig.jobs()
+    rig.bench.service._account = rig.function._account = rig.messages._account = "ours"
+    theirs = NewJob(id="theirs", account="other", scorecard="card", score="Greeting", item_id="i")
+    await rig.bench.store.create(theirs)
+    inline = {"scorecard": "card", "score": "Greeting", "item": {"text": "t"}, "account": "other"}
+    object_ = {"bucket": {"name": "b"}, "object": {"key": "r.json", "sequencer": "1"}}
+    rig.bench.attachments.foreign[ObjectRef("b", "r.json")] = json.dumps(
+        {**inline, "request_id": "theirs"}
+    ).encode()
+    bodies = [
+        {"scoring_job_id": "theirs", "account": "other"},
+        {"scoring_job_id": "theirs"},
+        {"scoring_job_id": "theirs", "account": "ours"},
+        {"request_id": "theirs", **inline},
+        {"source": "aws.s3", "detail": object_},
+    ]
+    await rig.function.run(rig.receive(*bodies), remaining=60)
+    for body in (bodies[0], bodies[3], bodies[4]):
+        await rig.function.run(body, remaining=60)
+    answers = [json.loads(message["Body"]) for message in rig.drain(rig.responses)]
+    assert len(answers) == 8
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["error"] == {
+        "code": "not_found",
+        "message": "no scoring job with id theirs",
+    }
+    reasons = [dead["MessageAttributes"] for dead in rig.drain(rig.dead)]
+    assert len(reasons) == 8
+    assert {
+        (one["reason_code"]["StringValue"], one["reason"]["StringValue"]) for one in reasons
+    } == {("not_found", "no scoring job with id theirs")}
+    assert (await rig.bench.store.get(theirs.key)).status is JobStatus.PENDING
+    assert rig.bench.engine.contexts == []
+
+
+async def test_an_inline_job_without_an_id_is_refused_and_answered(rig):
+    await rig.jobs()
+    rig.messages._responder = rig.bench.service._responder
+    inline = {"scorecard": "card", "score": "Greeting", "item": {"text": "t"}}
+    event = rig.receive(inline)
+    exchange = {"request_id": {"dataType": "String", "stringValue": "exchange"}}
+    event["Records"][0]["messageAttributes"] = exchange
+    assert await rig.function.run(event, remaining=60) == {"batchItemFailures": []}
+    [answer] = [json.loads(message["Body"]) for message in rig.drain(rig.responses)]
+    assert (answer["request_id"], answer["scoring_job_id"]) == ("exchange", None)
+    assert answer["error"]["code"] == "invalid_request"
+    assert await rig.bench.store.get(key("exchange")) is None
+    assert len(rig.drain(rig.dead)) == 1
 
 
 async def test_direct_work_that_cannot_work_is_told_and_kept(rig):

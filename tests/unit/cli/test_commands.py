@@ -188,7 +188,13 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
         "--format",
         "json",
     )
-    assert again.json["jobs"][0]["item_id"] == "call"  # the job that was there
+    assert (again.code, again.json["error"]["code"]) == (2, "invalid_request")
+    assert "use a new id" in again.err
+    theirs = ("--account", "acme", "--id", "j-1")
+    submit = ("submit", "--scorecard", "calls", "--score", "Greeting", "--item-id", "absent")
+    assert run(*submit, *theirs).code == 0
+    theirs = run("jobs", "show", "j-1", "--account", "acme", "--format", "json").json["job"]
+    assert (theirs["account"], theirs["item_id"]) == ("acme", "absent")
 
     listed = run("jobs", "list", "--status", "pending", "--format", "json").json["jobs"]
     assert [job["id"] for job in listed] == ["j-1"]
@@ -198,6 +204,7 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
     assert "Hello" not in shown.out + run("jobs", "show", "j-1").out
     assert shown.json["result"] is None
 
+    assert "'stranger'" in run("jobs", "show", "j-1", "--account", "stranger").err
     refused = run("jobs", "redrive", "j-1", "absent", "--format", "json")
     assert refused.code == 2
     assert refused.json["redriven"] == []
@@ -437,11 +444,11 @@ def test_the_same_id_with_another_item_is_told(run, scorecard, item, tmp_path, m
         "--id",
     )
     assert run(*command, "j", "--item", item).code == 0
-    assert "stays as it was" not in run(*command, "j", "--item", item).err
+    assert run(*command, "j", "--item", item).code == 0
     other = tmp_path / "other.txt"
     other.write_text("Hi.", encoding="utf-8")
     told = run(*command, "j", "--item", other)
-    assert (told.code, "job j stays as it was" in told.err) == (0, True)
+    assert (told.code, "job j: the id is used already" in told.err) == (2, True)
     assert run(*command, "", "--item", other).code == 2
 
 

@@ -21,6 +21,7 @@ from plexus_scoring.local.demo.traffic import Outbox, expected
 from plexus_scoring.model.errors import ErrorInfo
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
 from plexus_scoring.model.result import AttachmentKeys, ScoreResult, result_id_of
+from tests.support.stores import key
 
 
 def entry(job_id, mishap=Mishap.NONE, deliveries=1):
@@ -45,7 +46,7 @@ def job(job_id, status=JobStatus.COMPLETED, attempt=1):
 
 def result(job_id):
     return ScoreResult(
-        id=result_id_of(job_id),
+        id=result_id_of(key(job_id)),
         job_id=job_id,
         scorecard="c",
         score="S",

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plexus_scoring.model.errors import InvalidRequest
-from plexus_scoring.model.messages import parse_request, well_formed
+from plexus_scoring.model.job import JobKey, NewJob
+from plexus_scoring.model.messages import encode_request, parse_request, refused, well_formed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -17,6 +18,9 @@ JSON = st.recursive(
         st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4)
     ),
     max_leaves=12,
+)
+IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20) | st.just(
+    "default"
 )
 NAMES = [
     "scoring_job_id",
@@ -36,6 +40,52 @@ def test_the_request_id_defaults_to_the_jobs():
     request = parse_request('{"scoring_job_id": "job-1", "colour": "red"}')
     assert (request.scoring_job_id, request.request_id) == ("job-1", "job-1")
     assert request.extra == {"colour": "red"}
+
+
+INLINE = {"scorecard": "c", "score": "s", "item": {"text": "t"}}
+
+
+@pytest.mark.parametrize("named", [{}, {"request_id": None}])
+def test_a_correlation_id_names_the_answer_and_never_a_job(named):
+    request = parse_request({"scoring_job_id": "job-1", **named}, correlation_id="c")
+    assert (request.key, request.request_id) == (JobKey("default", "job-1"), "c")
+    request = parse_request({"scoring_job_id": "job-1", "request_id": "r"}, correlation_id="c")
+    assert request.request_id == "r"
+    with pytest.raises(InvalidRequest, match="has no request_id"):
+        parse_request({**INLINE, **named}, correlation_id="c")
+    request = parse_request({**INLINE, **named, "scoring_job_id": "own"}, correlation_id="c")
+    assert request.key == request.new.key == JobKey("default", "own")
+
+
+@pytest.mark.parametrize("what", [{"scoring_job_id": "j"}, {**INLINE, "request_id": "j"}])
+def test_a_message_without_an_account_belongs_to_its_queues(what):
+    assert parse_request(what).key == JobKey("default", "j")
+    assert parse_request(what, default_account="acme").key == JobKey("acme", "j")
+    request = parse_request({**what, "account": "other"}, default_account="acme")
+    assert request.key == JobKey("other", "j")
+    assert request.new is None or request.new.key == request.key
+    with pytest.raises(InvalidRequest, match="account"):
+        parse_request({**what, "account": "a\0b"})
+
+
+@given(IDS, IDS)
+def test_a_message_for_a_stored_job_means_that_job(account, job_id):
+    job = NewJob(id=job_id, account=account, scorecard="c", score="s")
+    for default in ("default", "acme", account):
+        body = encode_request(job)
+        assert (json.loads(body).get("account") is None) == (account == "default")
+        if account != "default" or default == "default":
+            assert parse_request(body, default_account=default).key == job.key
+
+
+def test_a_refused_message_is_answered_under_what_names_it():
+    error = InvalidRequest("no").info()
+    answer = refused(error, {"request_id": 7, "reply_to": "here"}, "c")
+    assert (answer.request_id, answer.scoring_job_id, answer.reply_to) == ("c", None, "here")
+    assert answer.body()["error"] == {"code": "invalid_request", "message": "no"}
+    answer = refused(error, {"request_id": "r", "scoring_job_id": "j"}, "c", reply_to="there")
+    assert (answer.request_id, answer.scoring_job_id, answer.reply_to) == ("r", "j", "there")
+    assert refused(error, ["no object"], "c").request_id == "c"
 
 
 @pytest.mark.parametrize(

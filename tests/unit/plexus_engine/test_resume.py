@@ -10,6 +10,7 @@ from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext
+from tests.support.stores import key
 from tests.unit.plexus_engine.fake_package import PACKAGE, Result, Scorecard
 
 CARD = """name: Card
@@ -138,7 +139,7 @@ def engine(monkeypatch, saver):
 async def score(engine, job_id="job-1"):
     card = load_scorecard(CARD)
     return await engine.score(
-        ScoreContext(item=Item(id="i", text="t"), scorecard=card, score="Greeting", job_id=job_id)
+        ScoreContext(item=Item(id="i", text="t"), scorecard=card, score="Greeting", job=key(job_id))
     )
 
 
@@ -178,7 +179,7 @@ async def test_another_jobs_costs_are_its_own(engine):
 
 async def test_a_graph_that_ended_is_not_run_again(engine, saver):
     await score(engine)
-    thread = resume.thread_of("job-1", GraphScore.parameters)
+    thread = resume.thread_of(key("job-1").text, GraphScore.parameters)
     spent = {"plexus_scoring_cost": {"llm_calls": 2, "total_tokens": 6}}
     saver.kept[thread] = ({"steps": 2}, spent)
     fail(engine, 0, AssertionError("run again"))
@@ -202,7 +203,7 @@ async def test_checkpoints_that_cannot_be_removed_do_not_end_the_job(engine, sav
     async def plain(self):
         app = App(self)
         app.checkpointer = Saver()
-        return resume.ResumingGraph(app, self, engine._checkpointer, "job-1")
+        return resume.ResumingGraph(app, self, engine._checkpointer, key("job-1").text)
 
     engine.graph.build_compiled_workflow = plain
     assert (await score(engine)).value == "Yes"
@@ -229,7 +230,7 @@ async def test_a_cancelled_attempt_writes_its_costs_down_before_it_is_gone(engin
     async def hanging(self):
         app = Hangs(self)
         app.checkpointer = slow
-        return resume.ResumingGraph(app, self, engine._checkpointer, "job-1")
+        return resume.ResumingGraph(app, self, engine._checkpointer, key("job-1").text)
 
     slow = Slow()
     await score(engine)

@@ -27,6 +27,7 @@ from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext, ScoringEngine
 from plexus_scoring.telemetry import names, tracing
 from tests.support.portable import ScriptedModel, score, scorecard_of
+from tests.support.stores import key
 
 
 def classifier(name="ask", classes=("Yes", "No"), **keys):
@@ -274,10 +275,10 @@ class Kept:
     def __init__(self):
         self.values = {}
 
-    async def load(self, job_id):
+    async def load(self, job):
         return dict(self.values)
 
-    async def save(self, job_id, name, value):
+    async def save(self, job, name, value):
         self.values[name] = value
 
 
@@ -286,9 +287,9 @@ async def test_a_retried_job_does_not_pay_again():
     kept = Kept()
     first = ScriptedModel(["Yes", EngineUnavailable("busy")])
     with pytest.raises(EngineUnavailable):
-        await score(text, model=first, job_id="job", checkpoints=kept)
+        await score(text, model=first, job=key("job"), checkpoints=kept)
     second = ScriptedModel(["No"])
-    outcome = await score(text, model=second, job_id="job", checkpoints=kept, attempt=2)
+    outcome = await score(text, model=second, job=key("job"), checkpoints=kept, attempt=2)
     assert outcome.value == "No"
     assert [request.messages[-1].content[:2] for request in second.requests] == ["b:"]
     assert outcome.dependencies_cost.llm_calls == 1
@@ -298,24 +299,24 @@ async def test_the_same_question_asked_twice_is_answered_twice():
     kept = Kept()
     text = scorecard_of(graph("A", classifier("a", maximum_retry_count=0), classifier("a2")))
     model = ScriptedModel(["Yes"])
-    await score(text, model=model, job_id="job", checkpoints=kept)
+    await score(text, model=model, job=key("job"), checkpoints=kept)
     assert len(kept.values) == 2
 
 
 async def test_broken_checkpoints_cost_money_but_not_the_job():
     class Broken(Kept):
-        async def load(self, job_id):
+        async def load(self, job):
             raise OSError("gone")
 
-        async def save(self, job_id, name, value):
+        async def save(self, job, name, value):
             raise OSError("gone")
 
     text = scorecard_of(graph("A", classifier()))
-    assert (await score(text, job_id="j", checkpoints=Broken())).value == "Yes"
+    assert (await score(text, job=key("j"), checkpoints=Broken())).value == "Yes"
     junk = Kept()
-    await score(text, job_id="j", checkpoints=junk)
+    await score(text, job=key("j"), checkpoints=junk)
     junk.values = dict.fromkeys(junk.values, b"junk")
-    assert (await score(text, job_id="j", checkpoints=junk)).value == "Yes"
+    assert (await score(text, job=key("j"), checkpoints=junk)).value == "Yes"
 
 
 async def test_items_that_cannot_be_scored():
@@ -509,10 +510,10 @@ async def test_jobs_take_turns_at_a_provider_and_their_dependencies_share_theirs
             return await super().chat(request, deadline=deadline)
 
     text = scorecard_of(graph("A", classifier("a")), graph("B", classifier("b"), depends_on=["A"]))
-    await score(text, model=Noting(), job_id="job-1")
+    await score(text, model=Noting(), job=key("job-1"))
     await score(text, model=Noting())
     await score(text, model=Noting())
-    assert flows[:2] == ["job-1", "job-1"]
+    assert flows[:2] == ["default/job-1", "default/job-1"]
     assert len(set(flows)) == 3
     assert FLOW.get() == ""
 

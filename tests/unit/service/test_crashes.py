@@ -10,6 +10,7 @@ from plexus_scoring.model.job import JobStatus, NewJob
 from plexus_scoring.model.messages import ScoringRequest
 from plexus_scoring.model.result import result_id_of
 from tests.support.service import Bench, Crash
+from tests.support.stores import key
 
 REQUEST = ScoringRequest(scoring_job_id="job-1", request_id="request-1")
 
@@ -55,10 +56,10 @@ async def test_nothing_is_lost_and_nothing_is_doubled(port, method, when, scored
         again = await bench.service.handle(REQUEST)
 
     assert isinstance(again, Ack)
-    job = await bench.store.get("job-1")
+    job = await bench.store.get(key("job-1"))
     assert job is not None
     assert job.status is JobStatus.COMPLETED
-    assert job.result_id == result_id_of("job-1")
+    assert job.result_id == result_id_of(key("job-1"))
     assert len(bench.engine.contexts) == scored
     sent = bench.responder.sent
     assert len(sent) == responses
@@ -86,7 +87,7 @@ async def test_a_job_whose_workers_all_die_ends_failed_and_dead_lettered():
 
     assert disposition.reason.code == "attempts_exhausted"
     assert "3 attempts" in disposition.reason.message
-    job = await bench.store.get("job-1")
+    job = await bench.store.get(key("job-1"))
     assert job is not None
     assert job.status is JobStatus.FAILED
     assert [response.status for response in bench.responder.sent] == ["error"]

@@ -28,6 +28,7 @@ from plexus_scoring.service import Policy
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.logs import JsonFormatter
 from tests.support.service import Bench
+from tests.support.stores import key
 
 REQUEST = ScoringRequest(scoring_job_id="job-1", request_id="request-1")
 
@@ -43,7 +44,7 @@ async def bench():
 
 
 async def job_of(bench, job_id="job-1"):
-    job = await bench.store.get(job_id)
+    job = await bench.store.get(key(job_id))
     assert job is not None
     return job
 
@@ -51,7 +52,7 @@ async def job_of(bench, job_id="job-1"):
 async def test_a_job_is_scored_stored_and_answered(bench):
     assert await bench.service.handle(REQUEST) == Ack()
 
-    result = await bench.store.result(result_id_of("job-1"))
+    result = await bench.store.result(result_id_of(key("job-1")))
     assert result.value == "Yes"
     assert result.attempt == 1
     assert result.score_version
@@ -103,7 +104,7 @@ async def test_an_unknown_job_is_dead_lettered_and_its_caller_told(bench):
 
 
 async def test_a_held_job_comes_back_when_its_lease_ends_and_costs_no_attempt(bench):
-    await bench.store.claim("job-1", lease_seconds=40)
+    await bench.store.claim(key("job-1"), lease_seconds=40)
     disposition = await bench.service.handle(REQUEST)
     assert disposition == Retry(pytest.approx(40), counted=False)
 
@@ -269,7 +270,7 @@ async def test_a_lost_lease_ends_the_work_and_changes_nothing():
 
     async def oversleep(context):
         bench.clock.time += 1
-        takers.append(await bench.store.claim("job-1", lease_seconds=60))
+        takers.append(await bench.store.claim(key("job-1"), lease_seconds=60))
         await asyncio.Event().wait()  # ended by the renewal that finds the lease gone
 
     bench.engine.script = [oversleep]
@@ -286,12 +287,12 @@ async def test_a_lost_lease_ends_the_work_and_changes_nothing():
 async def test_a_late_completion_is_refused_by_the_fence(bench):
     async def oversleep(context):
         bench.clock.time += bench.policy.lease_seconds + 1
-        await bench.store.claim("job-1", lease_seconds=60)
+        await bench.store.claim(key("job-1"), lease_seconds=60)
         return ScoreOutcome(value="late")
 
     bench.engine.script = [oversleep]
     assert isinstance(await bench.service.handle(REQUEST), Retry)
-    assert await bench.store.result(result_id_of("job-1")) is None
+    assert await bench.store.result(result_id_of(key("job-1"))) is None
     assert bench.responder.sent == []
 
 
@@ -385,7 +386,7 @@ async def test_results_are_reused_where_that_is_on():
     assert second["reused"] is True
     assert "reused" not in first
     assert second["value"] == first["value"]
-    assert second["score_result_id"] == result_id_of("b")
+    assert second["score_result_id"] == result_id_of(key("b"))
 
 
 async def test_another_accounts_results_are_not_reused():
@@ -395,7 +396,8 @@ async def test_another_accounts_results_are_not_reused():
         await bench.store.create(
             NewJob(id=job_id, scorecard="card", score="Greeting", item_id="item-1", account=job_id)
         )
-        await bench.service.handle(ScoringRequest(scoring_job_id=job_id, request_id=job_id))
+        request = ScoringRequest(scoring_job_id=job_id, request_id=job_id, account=job_id)
+        await bench.service.handle(request)
     assert len(bench.engine.contexts) == 2
 
 
@@ -403,9 +405,9 @@ async def test_each_jobs_log_holds_its_own_lines_only(bench):
     gate = asyncio.Event()
 
     async def speak(context):
-        logging.getLogger("plexus_scoring.test").info("before %s", context.job_id)
+        logging.getLogger("plexus_scoring.test").info("before %s", context.job.id)
         await gate.wait()
-        logging.getLogger("plexus_scoring.test").info("after %s", context.job_id)
+        logging.getLogger("plexus_scoring.test").info("after %s", context.job.id)
         return ScoreOutcome(value="Yes")
 
     ids = [f"many-{number}" for number in range(20)]
@@ -425,7 +427,9 @@ async def test_each_jobs_log_holds_its_own_lines_only(bench):
     gate.set()
     await asyncio.gather(*tasks)
     for job_id in ids:
-        log = bench.attachments.objects[f"scoreresults/{result_id_of(job_id)}/log.txt"].decode()
+        log = bench.attachments.objects[
+            f"scoreresults/{result_id_of(key(job_id))}/log.txt"
+        ].decode()
         spoken = [line.split(": ", 1)[1] for line in log.splitlines() if ".test:" in line]
         assert spoken == [f"before {job_id}", f"after {job_id}"]
 

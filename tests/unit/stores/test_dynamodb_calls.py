@@ -16,9 +16,9 @@ from plexus_scoring.model.errors import (
 from plexus_scoring.model.job import Claimed, JobStatus, Lease
 from plexus_scoring.stores import dynamodb
 from plexus_scoring.stores.dynamodb import rows
-from tests.support.stores import FakeClock, new_job, result_of
+from tests.support.stores import FakeClock, key, new_job, result_of
 
-LEASE = Lease(job_id="job-1", token="t", expires_at=0.0, attempt=1)
+LEASE = Lease(key=key(), token="t", expires_at=0.0, attempt=1)
 
 
 def refusal(code, *, reasons=None, item=None):
@@ -119,7 +119,7 @@ def stored(values):
         name, _, value = part.partition(" = ")
         by_name[name.removeprefix("#")] = aliases.get(value)
     return {
-        **rows.job_key("job-1"),
+        **rows.job_key(key()),
         **{name: value for name, value in by_name.items() if value},
         "account": {"S": "default"},
         "created_at": {"N": "1"},
@@ -140,7 +140,7 @@ async def test_a_claim_that_was_sent_twice_is_ours(open_stores):
     def refuse(arguments):
         raise refusal("ConditionalCheckFailedException", item=stored(arguments))
 
-    answer = await open_stores(Client(refuse)).jobs.claim("job-1", lease_seconds=60)
+    answer = await open_stores(Client(refuse)).jobs.claim(key("job-1"), lease_seconds=60)
     assert isinstance(answer, Claimed)
     assert answer.job.status is JobStatus.IN_PROGRESS
 
@@ -151,14 +151,14 @@ async def test_a_redrive_that_was_sent_twice_succeeds_once_a_worker_has_claimed_
     def refuse(arguments):
         raise refusal("ConditionalCheckFailedException", item=stored(arguments) | IN_PROGRESS)
 
-    job = await open_stores(Client(refuse)).jobs.redrive("job-1")
+    job = await open_stores(Client(refuse)).jobs.redrive(key("job-1"))
     assert job.status is JobStatus.IN_PROGRESS
 
 
 async def test_claiming_is_one_call_and_completing_is_one_call(open_stores):
     client = Client(lambda arguments: {"Attributes": stored(arguments)}, {})
     jobs = open_stores(client).jobs
-    answer = await jobs.claim("job-1", lease_seconds=60)
+    answer = await jobs.claim(key("job-1"), lease_seconds=60)
     await jobs.complete(answer.lease, result_of("job-1"))
     assert [name for name, _ in client.calls] == ["update_item", "transact_write_items"]
 

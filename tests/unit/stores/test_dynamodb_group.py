@@ -15,7 +15,7 @@ from plexus_scoring.model.errors import InvalidRequest, LeaseLost, StoreUnavaila
 from plexus_scoring.model.job import Busy, Claimed, Finished, JobStatus
 from plexus_scoring.stores import dynamodb
 from plexus_scoring.stores.dynamodb import group
-from tests.support.stores import FakeClock, new_job, result_of
+from tests.support.stores import FakeClock, key, new_job, result_of
 from tests.unit.stores.test_dynamodb_calls import refusal
 
 JOBS = [f"job-{number}" for number in range(8)]
@@ -101,7 +101,7 @@ async def together(client, *calls, faults=()):
 
 
 def claims(jobs, names=JOBS):
-    return [jobs.claim(name, lease_seconds=60, new=new_job(name)) for name in names]
+    return [jobs.claim(key(name), lease_seconds=60, new=new_job(name)) for name in names]
 
 
 async def claimed(client, jobs, names=JOBS):
@@ -109,7 +109,7 @@ async def claimed(client, jobs, names=JOBS):
 
 
 def completions(jobs, leases):
-    return [jobs.complete(lease, result_of(lease.job_id)) for lease in leases]
+    return [jobs.complete(lease, result_of(lease.key)) for lease in leases]
 
 
 async def test_first_claims_that_wait_share_a_write(client, jobs):
@@ -118,7 +118,7 @@ async def test_first_claims_that_wait_share_a_write(client, jobs):
     assert all(isinstance(answer, Claimed) for answer in answers)
     assert len({answer.lease.token for answer in answers}) == len(JOBS)
     for answer in answers:
-        assert await jobs.get(answer.job.id) == answer.job
+        assert await jobs.get(answer.job.key) == answer.job
         assert (answer.job.attempt, answer.job.item) == (1, new_job().item)
 
 
@@ -127,13 +127,13 @@ async def test_completions_that_wait_share_a_transaction(client, jobs):
     assert await together(client, *completions(jobs, leases)) == [None] * 8
     assert client.calls == [("transact_write_items", 2), ("transact_write_items", 14)]
     for name in JOBS:
-        stored = await jobs.get(name)
+        stored = await jobs.get(key(name))
         assert stored.status is JobStatus.COMPLETED
         assert await jobs.result(stored.result_id) == result_of(name)
 
 
 async def test_a_job_that_another_has_is_refused_alone(client, jobs):
-    await jobs.claim("job-3", lease_seconds=60, new=new_job("job-3"))
+    await jobs.claim(key("job-3"), lease_seconds=60, new=new_job("job-3"))
     answers = await together(client, *claims(jobs))
     assert [type(answer) for answer in answers] == [
         Busy if name == "job-3" else Claimed for name in JOBS
@@ -142,8 +142,8 @@ async def test_a_job_that_another_has_is_refused_alone(client, jobs):
 
 async def test_stored_jobs_are_taken_or_told_of_as_ever(client, jobs, clock):
     await jobs.create(new_job("job-1"))
-    await jobs.claim("job-2", lease_seconds=60, new=new_job("job-2"))
-    ended = await jobs.claim("job-3", lease_seconds=60, new=new_job("job-3"))
+    await jobs.claim(key("job-2"), lease_seconds=60, new=new_job("job-2"))
+    ended = await jobs.claim(key("job-3"), lease_seconds=60, new=new_job("job-3"))
     await jobs.complete(ended.lease, result_of("job-3"))
     clock.advance(61)
     answers = await together(client, *claims(jobs, JOBS[:4]))
@@ -156,11 +156,11 @@ async def test_a_zombie_is_refused_and_stores_nothing_while_the_others_complete(
 ):
     leases = await claimed(client, jobs)
     clock.advance(61)
-    taken = await jobs.claim("job-5", lease_seconds=60)
+    taken = await jobs.claim(key("job-5"), lease_seconds=60)
     answers = await together(client, *completions(jobs, leases))
     assert isinstance(answers.pop(5), LeaseLost)
     assert answers == [None] * 7
-    assert (await jobs.get("job-5")).lease_token == taken.lease.token
+    assert (await jobs.get(key("job-5"))).lease_token == taken.lease.token
     assert await jobs.result(result_of("job-5").id) is None
 
 
@@ -194,7 +194,7 @@ async def test_an_outage_is_told_to_all_of_the_group(client, jobs):
     assert answers[0] is None
     assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 2
     for name in ("job-1", "job-2"):
-        assert (await jobs.get(name)).status is JobStatus.IN_PROGRESS
+        assert (await jobs.get(key(name))).status is JobStatus.IN_PROGRESS
     assert await together(client, *completions(jobs, leases)) == [None] * 3
 
 
@@ -213,13 +213,13 @@ async def test_a_caller_that_is_cancelled_while_it_waits_writes_nothing(client, 
         asyncio.CancelledError,
         type(None),
     ]
-    assert (await jobs.get("job-1")).status is JobStatus.IN_PROGRESS
+    assert (await jobs.get(key("job-1"))).status is JobStatus.IN_PROGRESS
 
 
 async def test_a_call_that_hangs_is_overtaken(client, jobs, monkeypatch):
     monkeypatch.setattr(group, "LONGEST_WAIT", 0.01)
     leases = await claimed(client, jobs, JOBS[:3])
-    client.hang = (leases[0].job_id, threading.Event())
+    client.hang = (leases[0].key.id, threading.Event())
     first, *others = (asyncio.create_task(call) for call in completions(jobs, leases))
     await asyncio.wait_for(asyncio.gather(*others), 10)
     assert not first.done()

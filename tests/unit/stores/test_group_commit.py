@@ -13,7 +13,7 @@ from plexus_scoring.model.job import Claimed, JobStatus
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql import schema
 from plexus_scoring.stores.sql.database import Database
-from tests.support.stores import FakeClock, claimed, new_job, result_of
+from tests.support.stores import FakeClock, claimed, key, new_job, result_of
 
 
 @pytest.fixture
@@ -57,17 +57,17 @@ async def test_a_refused_call_does_not_touch_the_others(jobs):
     await jobs.release(leases[1], delay=0, counted=True)
     await claimed(jobs, "job-1")
     answers = await asyncio.gather(
-        *(jobs.complete(lease, result_of(lease.job_id)) for lease in leases), return_exceptions=True
+        *(jobs.complete(lease, result_of(lease.key)) for lease in leases), return_exceptions=True
     )
     assert [type(answer) for answer in answers] == [type(None), LeaseLost, type(None)]
-    states = [(await jobs.get(f"job-{number}")).status for number in range(3)]
+    states = [(await jobs.get(key(f"job-{number}"))).status for number in range(3)]
     assert states == [JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.COMPLETED]
 
 
 async def test_calls_about_one_job_see_each_other_in_one_transaction(jobs):
     create = jobs.create(new_job())
-    first = jobs.claim("job-1", lease_seconds=60)
-    second = jobs.claim("job-1", lease_seconds=60)
+    first = jobs.claim(key("job-1"), lease_seconds=60)
+    second = jobs.claim(key("job-1"), lease_seconds=60)
     answers = await asyncio.gather(create, first, second)
     assert isinstance(answers[1], Claimed)
     assert not isinstance(answers[2], Claimed)
@@ -84,7 +84,7 @@ async def test_a_claim_whose_caller_was_cancelled_is_given_back(jobs, monkeypatc
         return answer
 
     monkeypatch.setattr(Database, "write", slow)
-    claim = asyncio.create_task(jobs.claim("job-1", lease_seconds=60))
+    claim = asyncio.create_task(jobs.claim(key("job-1"), lease_seconds=60))
     await started.wait()
     claim.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -92,7 +92,7 @@ async def test_a_claim_whose_caller_was_cancelled_is_given_back(jobs, monkeypatc
     monkeypatch.setattr(Database, "write", write)
     await jobs._batcher.aclose()
     await asyncio.gather(*jobs._abandoned)
-    job = await jobs.get("job-1")
+    job = await jobs.get(key("job-1"))
     assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
 
 
@@ -105,7 +105,7 @@ async def test_trouble_reaches_every_caller_and_the_next_one_goes_on(jobs, monke
     with monkeypatch.context() as patch:
         patch.setattr(Database, "write", broken)
         answers = await asyncio.gather(
-            *(jobs.claim("job-1", lease_seconds=60) for _ in range(3)), return_exceptions=True
+            *(jobs.claim(key("job-1"), lease_seconds=60) for _ in range(3)), return_exceptions=True
         )
     assert [str(answer) for answer in answers] == ["unforeseen"] * 3
     await claimed(jobs)
@@ -123,10 +123,10 @@ async def test_a_database_without_tables_says_what_to_do(tmp_path):
 async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path):
     stores = sql.connect(f"sqlite:///{tmp_path}/no/such/directory/jobs.db")
     with pytest.raises(StoreUnavailable):
-        await stores.jobs.get("job-1")
+        await stores.jobs.get(key("job-1"))
     await stores.aclose()
     with pytest.raises(StoreUnavailable, match="closed"):
-        await stores.jobs.get("job-1")
+        await stores.jobs.get(key("job-1"))
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])

@@ -11,7 +11,7 @@ from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, StoreUnav
 from plexus_scoring.model.job import Claimed, JobStatus
 from plexus_scoring.stores import sql
 from plexus_scoring.stores.sql.database import Database
-from tests.support.stores import FakeClock, new_job
+from tests.support.stores import FakeClock, key, new_job
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_a_row_that_cannot_be_read_does_not_spoil_its_batch(jobs, url, dam
         await jobs.create(new_job(f"job-{number}"))
     change(url, f"UPDATE jobs SET {damage} WHERE id = 'job-2'")
     answers = await asyncio.gather(
-        *(jobs.claim(f"job-{number}", lease_seconds=60) for number in range(4)),
+        *(jobs.claim(key(f"job-{number}"), lease_seconds=60) for number in range(4)),
         return_exceptions=True,
     )
     assert [type(answer) for answer in answers] == [Claimed, Claimed, StoreUnavailable, Claimed]
@@ -81,7 +81,7 @@ async def test_closing_is_no_failure_though_a_claim_could_not_be_given_back(
         raise StoreUnavailable("the database is away")
 
     monkeypatch.setattr(type(jobs), "release", gone)
-    await cancelled_when(answered, jobs.claim("job-1", lease_seconds=60))
+    await cancelled_when(answered, jobs.claim(key("job-1"), lease_seconds=60))
     await jobs.aclose()
     assert "lease will run out" in caplog.text
 
@@ -91,7 +91,7 @@ async def test_the_oldest_job_is_given_back_if_its_claimer_was_cancelled(jobs, a
     answered.clear()
     await cancelled_when(answered, jobs.claim_oldest(lease_seconds=60))
     await asyncio.gather(*jobs._abandoned)
-    job = await jobs.get("job-1")
+    job = await jobs.get(key("job-1"))
     assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
 
 
@@ -109,7 +109,7 @@ async def test_a_poll_whose_commit_was_not_heard_of_claims_no_second_job(jobs, m
         patch.setattr(Database, "transaction", twice)
         claimed = await jobs.claim_oldest(lease_seconds=60)
     assert (claimed.job.id, claimed.job.attempt) == ("job-1", 1)
-    assert (await jobs.get("job-2")).status is JobStatus.PENDING
+    assert (await jobs.get(key("job-2"))).status is JobStatus.PENDING
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_no_error_tells_the_password(url):
     async def use():
         stores = sql.connect(url)
         try:
-            await stores.jobs.get("job-1")
+            await stores.jobs.get(key("job-1"))
         finally:
             await stores.aclose()
 
@@ -182,6 +182,6 @@ async def test_purging_looks_at_no_job_that_stays(jobs, url):
 
 async def claimed_new(jobs, account):
     job = new_job(f"job-of-{account}", account=account)
-    claimed = await jobs.claim(job.id, lease_seconds=60, new=job)
+    claimed = await jobs.claim(job.key, lease_seconds=60, new=job)
     assert isinstance(claimed, Claimed)
     return claimed

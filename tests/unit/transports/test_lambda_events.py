@@ -165,6 +165,10 @@ def test_what_is_none_of_these_is_refused(event):
             }
         ),
         parse_request({"request_id": "r", "scorecard": "c", "score": "s", "item": {"id": "i"}}),
+        parse_request({"scoring_job_id": "j", "account": "acme"}),
+        parse_request(
+            {"request_id": "r", "scorecard": "c", "score": "s", "item": {"id": "i"}, "account": "a"}
+        ),
     ],
 )
 def test_work_put_on_a_queue_is_the_same_work_when_it_comes_back(work):

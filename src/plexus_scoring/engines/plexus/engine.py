@@ -27,6 +27,7 @@ from plexus_scoring.model.errors import (
     shorten,
 )
 from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.ports import ScoreContext
@@ -130,7 +131,7 @@ class PlexusEngine:
     ) -> ScoreOutcome:
         """Run on the package's own loop."""
         with logs.captured():
-            async with self._resuming(context.job_id):
+            async with self._resuming(context.job):
                 return await self._run(loaded, configuration, name, names, context)
 
     async def _run(
@@ -161,11 +162,12 @@ class PlexusEngine:
         return outcome_of(results or {}, configuration.id_of(name), name)
 
     @asynccontextmanager
-    async def _resuming(self, job_id: str | None) -> AsyncIterator[None]:
+    async def _resuming(self, job: JobKey | None) -> AsyncIterator[None]:
         """Keep the job's graphs' checkpoints until it has an outcome that another attempt would not change."""
-        if self._checkpointer is None or job_id is None:
+        if self._checkpointer is None or job is None:
             yield
             return
+        job_id = job.text
         await self._checkpointer.open()
         resume.set_job(self._checkpointer, job_id)
         try:

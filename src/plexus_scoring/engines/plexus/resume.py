@@ -175,7 +175,7 @@ class ResumingGraph:
         app: The compiled graph.
         score: The package's score that it belongs to.
         checkpointer: Where its checkpoints are.
-        job_id: The job.
+        job_id: The text of the job's key: no job of another account has the same.
     """
 
     def __init__(self, app: Any, score: Any, checkpointer: Checkpointer, job_id: str) -> None:

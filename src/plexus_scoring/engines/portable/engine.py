@@ -58,11 +58,11 @@ class PortableEngine:
         name = scorecard.find(context.score)
         plan = Plan(scorecard, name)
         purse = Purse(self._budget, context.deadline)
-        cache = AnswerCache(context.checkpoints, context.job_id)
+        cache = AnswerCache(context.checkpoints, context.job)
         left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
         # Jobs take turns at a provider; the tasks of this one inherit its name.
-        account = ACCOUNT.set(context.account)
-        flow = FLOW.set(context.job_id or f"unnamed-{next(_unnamed)}")
+        account = ACCOUNT.set(context.job.account if context.job else "")
+        flow = FLOW.set(context.job.text if context.job else f"unnamed-{next(_unnamed)}")
         try:
             async with asyncio.timeout(left) as limit:
                 await plan.compile()

@@ -17,6 +17,7 @@ from plexus_scoring.engines.models.base import ChatModel, ChatReply, ChatRequest
 from plexus_scoring.engines.models.prices import price
 from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.ports import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -119,10 +120,10 @@ class Usage:
 class AnswerCache:
     """The answers that earlier attempts of a job paid for, read when the first model is to be asked."""
 
-    def __init__(self, checkpoints: Checkpoints | None, job_id: str | None) -> None:
+    def __init__(self, checkpoints: Checkpoints | None, job: JobKey | None) -> None:
         """Read nothing yet: a score that asks no model costs no call to the store."""
         self._checkpoints = checkpoints
-        self._job_id = job_id
+        self._job = job
         self._known: dict[str, bytes] | None = None
         self._reading = asyncio.Lock()
 
@@ -140,10 +141,10 @@ class AnswerCache:
             return None
 
     async def _load(self) -> dict[str, bytes]:
-        if self._checkpoints is None or self._job_id is None:
+        if self._checkpoints is None or self._job is None:
             return {}
         try:
-            return await self._checkpoints.load(self._job_id)
+            return await self._checkpoints.load(self._job)
         except Exception:
             log.warning(
                 "the job's checkpoints cannot be read: models are asked again", exc_info=True
@@ -152,10 +153,10 @@ class AnswerCache:
 
     async def put(self, name: str, reply: ChatReply) -> None:
         """Keep an answer."""
-        if self._checkpoints is None or self._job_id is None:
+        if self._checkpoints is None or self._job is None:
             return
         try:
-            await self._checkpoints.save(self._job_id, name, msgspec.msgpack.encode(reply))
+            await self._checkpoints.save(self._job, name, msgspec.msgpack.encode(reply))
         except Exception:
             log.warning("an answer could not be kept for a retry", exc_info=True)
 

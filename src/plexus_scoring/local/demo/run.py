@@ -16,7 +16,7 @@ from plexus_scoring.aws import Aws
 from plexus_scoring.local.demo.audit import Audit, Stored, audit, scored_lines
 from plexus_scoring.local.demo.examples import Examples, load_examples
 from plexus_scoring.local.demo.gateway import Gateway
-from plexus_scoring.local.demo.plan import FLAKY_ITEM, Entry, bucket_item, make_plan
+from plexus_scoring.local.demo.plan import ACCOUNT, FLAKY_ITEM, Entry, bucket_item, make_plan
 from plexus_scoring.local.demo.traffic import Traffic, expected
 from plexus_scoring.local.stack import (
     BUCKET,
@@ -25,9 +25,11 @@ from plexus_scoring.local.stack import (
     LocalDeployment,
     StackOptions,
 )
-from plexus_scoring.model.result import ScoreResult
+from plexus_scoring.model.job import JobKey
+from plexus_scoring.model.result import ScoreResult, result_id_of
 from plexus_scoring.settings import Settings
-from plexus_scoring.stores.dynamodb.table import PARTITION_KEY
+from plexus_scoring.stores.dynamodb.rows import RESULT
+from plexus_scoring.stores.dynamodb.table import SORT_KEY
 
 _GIVE_UP_SECONDS = 60.0
 _AT_ONCE = 16
@@ -192,7 +194,7 @@ async def _read_stores(
         row
         for page in dynamodb.get_paginator("scan").paginate(TableName=TABLE)
         for row in page["Items"]
-        if row[PARTITION_KEY]["S"].startswith("RESULT#")
+        if row[SORT_KEY]["S"] == RESULT
     ]
     objects = [
         entry["Key"]
@@ -202,10 +204,11 @@ async def _read_stores(
     results: dict[str, list[ScoreResult]] = {}
     async with application_of(deployment) as app:
         for row in rows:
-            result = await app.jobs.result(row[PARTITION_KEY]["S"].removeprefix("RESULT#"))
+            key = JobKey(ACCOUNT, row["job_id"]["S"])
+            result = await app.jobs.result(result_id_of(key), account=ACCOUNT)
             if result is not None:
-                results.setdefault(row["job_id"]["S"], []).append(result)
-        found = [await app.jobs.get(entry.job.id) for entry in plan if entry.job is not None]
+                results.setdefault(key.id, []).append(result)
+        found = [await app.jobs.get(entry.job.key) for entry in plan if entry.job is not None]
     return Stored(
         jobs={job.id: job for job in found if job is not None},
         results=results,

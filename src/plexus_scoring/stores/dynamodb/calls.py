@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,25 @@ class Table:
         if condition:
             conditional = {**condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         await self._call(self._client.put_item, TableName=self.name, Item=item, **conditional)
+
+    async def delete(self, key: Attributes, *, condition: Mapping[str, Any] | None = None) -> None:
+        """Delete an item. Raises ConditionRefused."""
+        await self._call(
+            self._client.delete_item, TableName=self.name, Key=key, **(condition or {})
+        )
+
+    async def scan(self, scan: Mapping[str, Any]) -> AsyncIterator[Attributes]:
+        """Yield the whole table's items that a filter lets through, as they are now."""
+        start: dict[str, Any] = {}
+        while True:
+            answer = await self._call(
+                self._client.scan, TableName=self.name, ConsistentRead=True, **scan, **start
+            )
+            for item in answer["Items"]:
+                yield item
+            if not answer.get("LastEvaluatedKey"):
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     async def update(self, key: Attributes, update: Mapping[str, Any]) -> Attributes:
         """Update an item under a condition and return what it became. Raises ConditionRefused."""

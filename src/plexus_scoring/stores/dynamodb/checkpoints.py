@@ -6,6 +6,7 @@ import hashlib
 import math
 from typing import Any
 
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.messages import well_formed
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.stores.dynamodb import rows, table
@@ -27,33 +28,33 @@ class DynamoDBCheckpoints:
         self._clock = clock
         self._documents = Documents(overflow)
 
-    async def load(self, job_id: str) -> dict[str, bytes]:
+    async def load(self, key: JobKey) -> dict[str, bytes]:
         """Return all of a job's checkpoints, by name."""
-        expression = Expression()
-        partition = rows.job_key(job_id)[table.PARTITION_KEY]
-        condition = (
-            f"{expression.equals(table.PARTITION_KEY, partition)} AND begins_with("
-            f"{expression.name(table.SORT_KEY)}, {expression.value(text(_PREFIX))})"
-        )
-        query: dict[str, Any] = {
-            "ConsistentRead": True,
-            **expression.request(KeyConditionExpression=condition),
-        }
         return {
             row["name"]["S"]: await self._documents.read_bytes(row["body"])
-            for row in await self._table.query_all(query)
+            for row in await self._table.query_all(query(rows.partition(key)))
         }
 
-    async def save(self, job_id: str, name: str, value: bytes) -> None:
+    async def save(self, key: JobKey, name: str, value: bytes) -> None:
         """Store one."""
         name = well_formed(name)
         place = hashlib.sha256(name.encode()).hexdigest()
         await self._table.put(
             {
-                **rows.job_key(job_id),
+                **rows.job_key(key),
                 table.SORT_KEY: text(_PREFIX + place),
                 "name": text(name),
                 "body": await self._documents.write_bytes(value),
                 table.TTL_ATTRIBUTE: number(math.ceil(self._clock.now() + _KEPT_SECONDS)),
             }
         )
+
+
+def query(partition: str) -> dict[str, Any]:
+    """Return the query for the checkpoints of the job in a partition."""
+    expression = Expression()
+    condition = (
+        f"{expression.equals(table.PARTITION_KEY, text(partition))} AND begins_with("
+        f"{expression.name(table.SORT_KEY)}, {expression.value(text(_PREFIX))})"
+    )
+    return {"ConsistentRead": True, **expression.request(KeyConditionExpression=condition)}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plexus_scoring.model.errors import InvalidRequest
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.stores.dynamodb.calls import ConditionRefused, Conflict, Table
 
 Write = Mapping[str, Mapping[str, Any]]
@@ -27,7 +28,7 @@ LONGEST_WAIT: Final = 0.1
 class _Member:
     """One caller's writes."""
 
-    job_id: str
+    job: JobKey
     writes: Sequence[Write]
     alone: Callable[[], Awaitable[Any]]
     answer: asyncio.Future[Any]
@@ -54,12 +55,12 @@ class GroupCommit:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(
-        self, job_id: str, writes: Sequence[Write], alone: Callable[[], Awaitable[Any]]
+        self, job: JobKey, writes: Sequence[Write], alone: Callable[[], Awaitable[Any]]
     ) -> Any:
         """Store the writes of one job, with others' or alone.
 
         Args:
-            job_id: The job; two calls for one job never share a transaction, which may name an item only once.
+            job: The job; two calls for one job never share a transaction, which may name an item only once.
             writes: Entries of TransactWriteItems, without the table's name.
             alone: Does the same by itself, and tells of a refusal. Asked at most once: where nobody else is waiting,
                 or where the shared transaction did not take these writes.
@@ -71,7 +72,7 @@ class GroupCommit:
             StoreUnavailable: As for a single write; and whatever `alone` raises.
         """
         loop = asyncio.get_running_loop()
-        member = _Member(job_id, writes, alone, loop.create_future())
+        member = _Member(job, writes, alone, loop.create_future())
         self._waiting.append(member)
         if not self._running or len(self._waiting) >= MAX_GROUP:
             self._start()
@@ -90,7 +91,7 @@ class GroupCommit:
         for member in self._waiting:
             if member.answer.done():
                 continue  # its caller was cancelled before anything was sent
-            full = len(group) >= MAX_GROUP or any(each.job_id == member.job_id for each in group)
+            full = len(group) >= MAX_GROUP or any(each.job == member.job for each in group)
             (rest if full else group).append(member)
         self._waiting = rest
         if group:

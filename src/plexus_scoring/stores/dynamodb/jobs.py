@@ -8,36 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Awaitable, Callable
 
-from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
-from plexus_scoring.model.job import (
-    ClaimAnswer,
-    Claimed,
-    Finished,
-    JobStatus,
-    Lease,
-    Missing,
-    NewJob,
-    ScoringJob,
-)
+from plexus_scoring.model.errors import ErrorInfo
+from plexus_scoring.model.job import JobKey, JobStatus, Lease, ScoringJob
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.stores import transitions
-from plexus_scoring.stores.codec import bounded, encode, is_id, round_trip
+from plexus_scoring.stores.codec import bounded, encode, is_key, round_trip
 from plexus_scoring.stores.dynamodb import rows, table, writes
 from plexus_scoring.stores.dynamodb.calls import Attributes, ConditionRefused, Table
-from plexus_scoring.stores.dynamodb.documents import JOB_INLINE_BYTES, Documents
+from plexus_scoring.stores.dynamodb.claims import JobClaims
+from plexus_scoring.stores.dynamodb.documents import Documents
 from plexus_scoring.stores.dynamodb.expressions import Expression, Value, number, text
-from plexus_scoring.stores.dynamodb.group import GroupCommit
-from plexus_scoring.stores.dynamodb.reads import JobReads
+from plexus_scoring.stores.dynamodb.moves import Moved
 
-_CLAIM_ROUNDS = 3
 # Names the call of `redrive` that made the job PENDING again.
 _REDRIVEN_BY = "redriven_by"
 
 
-class DynamoDBJobStore(JobReads):
+class DynamoDBJobStore(JobClaims):
     """A `JobStore` on one DynamoDB table.
 
     Args:
@@ -58,75 +47,6 @@ class DynamoDBJobStore(JobReads):
     ) -> None:
         super().__init__(calls, Documents(overflow), clock)
         self._retention = retention_seconds
-        self._group = GroupCommit(calls)
-
-    async def create(self, job: NewJob) -> ScoringJob:
-        """Store a PENDING job, or return what is stored."""
-        created = round_trip(transitions.created(job, now=self._clock.now()))
-        item = {
-            **rows.job_key(created.id),
-            **rows.creation(created, await self._body(job)),
-            **rows.state(JobStatus.PENDING, created.updated_at),
-            "attempt": number(0),
-            "not_before": number(created.not_before),
-            table.OPEN_HASH: rows.open_shard(created.id),
-        }
-        condition = Expression()
-        absent = f"attribute_not_exists({condition.name(table.PARTITION_KEY)})"
-        try:
-            await self._table.put(item, condition=condition.request(ConditionExpression=absent))
-        except ConditionRefused as refused:
-            if (
-                refused.item is None
-            ):  # pragma: no cover  DynamoDB always sends what it compared with
-                raise
-            return await self._job(refused.item)
-        return created
-
-    async def claim(
-        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
-    ) -> ClaimAnswer:
-        """Take the job if it may be taken: one UpdateItem, which with `new` also creates it."""
-        if new is None and not is_id(job_id):
-            return Missing()
-        now, token = self._clock.now(), transitions.new_token()
-        created = None
-        if new is not None:
-            if new.id != job_id:
-                raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
-            job = transitions.created(new, now=now)
-            created = writes.creation(job, await self._body(new))
-        taken = writes.taken(job_id, now=now, token=token, lease_seconds=lease_seconds)
-
-        async def take() -> Attributes:
-            request = writes.claim(taken, created, now=now)
-            return await self._table.update(rows.job_key(job_id), request)
-
-        try:
-            if created is None:
-                item = await take()
-            else:
-                item = await self._take_first(job_id, taken, created, take)
-        except ConditionRefused as refused:
-            return await self._refusal(refused.item, now=now, token=token)
-        return await self._claimed(item)
-
-    async def claim_oldest(
-        self, *, account: str | None = None, lease_seconds: float
-    ) -> Claimed | None:
-        """Claim the PENDING, due job that was created first, as far as the index knows by now.
-
-        The index lags a little and others claim too: a job that is gone is passed over for the next.
-        """
-        for _ in range(_CLAIM_ROUNDS):
-            candidates = await self._listing.due(account=account, now=self._clock.now())
-            for job_id in candidates:
-                answer = await self.claim(job_id, lease_seconds=lease_seconds)
-                if isinstance(answer, Claimed):
-                    return answer
-            if not candidates:
-                return None
-        return None
 
     async def renew(self, lease: Lease, *, lease_seconds: float) -> Lease:
         """Move the lease's end."""
@@ -142,12 +62,18 @@ class DynamoDBJobStore(JobReads):
         transitions.check_result(lease, result)
         now = self._clock.now()
         body = await self._documents.write(result)
-        parts = writes.completion(lease, result, body, now=now, expiry=self._expiry(now))
-        request = hashlib.sha256(encode([lease.token, now, body])).hexdigest()[:36]
+        expiry = self._expiry(now)
+
+        async def alone(place: str) -> None:
+            parts = writes.completion(place, lease, result, body, now=now, expiry=expiry)
+            request = hashlib.sha256(encode([lease.token, now, body, place])).hexdigest()[:36]
+            await self._table.transact(parts, token=request)
+
+        parts = writes.completion(
+            rows.partition(lease.key), lease, result, body, now=now, expiry=expiry
+        )
         try:
-            await self._group.run(
-                lease.job_id, parts, lambda: self._table.transact(parts, token=request)
-            )
+            await self._group.run(lease.key, parts, lambda: self._wherever(lease.key, alone))
         except ConditionRefused as refused:
             if not await self._is_repetition(refused.item, lease, result):
                 raise self._lost(refused, lease) from None
@@ -178,10 +104,10 @@ class DynamoDBJobStore(JobReads):
         }
         await self._end(lease, values, JobStatus.FAILED, "lease_expires_at", table.OPEN_HASH)
 
-    async def redrive(self, job_id: str) -> ScoringJob:
+    async def redrive(self, key: JobKey) -> ScoringJob:
         """Make a FAILED job PENDING."""
-        if not is_id(job_id):
-            raise NotFound(f"job {job_id!a} does not exist")
+        if not is_key(key):
+            raise transitions.missing(key)
         call = transitions.new_token()
         expression = Expression()
         update = expression.set(
@@ -190,38 +116,31 @@ class DynamoDBJobStore(JobReads):
                 "attempt": number(0),
                 "not_before": number(0.0),
                 _REDRIVEN_BY: text(call),
-                table.OPEN_HASH: rows.open_shard(job_id),
+                table.OPEN_HASH: rows.open_shard(key.id),
             }
         )
         update += " " + expression.remove("completed_at", "lease_token", table.TTL_ATTRIBUTE)
-        condition = expression.equals("status", text(JobStatus.FAILED))
+        condition = (
+            f"{expression.equals('status', text(JobStatus.FAILED))} AND "
+            f"{expression.equals(table.LISTING_HASH, text(key.account))}"
+        )
+        request = expression.request(UpdateExpression=update, ConditionExpression=condition)
         try:
-            item = await self._table.update(
-                rows.job_key(job_id),
-                expression.request(UpdateExpression=update, ConditionExpression=condition),
+            item = await self._wherever(
+                key, lambda place: self._table.update(rows.job_key(place), request)
             )
         except ConditionRefused as refused:
             if refused.item is None:
-                raise NotFound(f"job {job_id} does not exist") from None
+                raise transitions.missing(key) from None
             job = await self._job(refused.item)
             if refused.item.get(_REDRIVEN_BY) == text(call):
                 return job  # by our own call, which botocore sent again
             raise transitions.not_redrivable(job) from None
         return await self._job(item)
 
-    async def _take_first(
-        self,
-        job_id: str,
-        taken: writes.Attribute,
-        created: writes.Attribute,
-        take: Callable[[], Awaitable[Attributes]],
-    ) -> Attributes:
-        """Take a job that is most likely not stored yet: with others' writes where some are waiting."""
-        item = writes.first_claim(job_id, taken, created)
-        stored: Attributes | None = await self._group.run(
-            job_id, [writes.put_if_absent(item)], take
-        )
-        return item if stored is None else stored
+    async def upgrade(self) -> Moved:
+        """Move what the first layout has under an id alone; see `Moves.upgrade`. Needs the right to scan and delete."""
+        return await self._moves.upgrade(self._clock)
 
     async def _transition(
         self, lease: Lease, values: dict[str, Value], *remove: str, attempts: int = 0
@@ -233,12 +152,12 @@ class DynamoDBJobStore(JobReads):
             attempt = expression.name("attempt")
             update += f", {attempt} = {attempt} + {expression.value(number(attempts))}"
         update += " " + expression.remove(*remove)
-        return await self._table.update(
-            rows.job_key(lease.job_id),
-            expression.request(
-                UpdateExpression=update.rstrip(),
-                ConditionExpression=writes.fence(expression, lease),
-            ),
+        request = expression.request(
+            UpdateExpression=update.rstrip(),
+            ConditionExpression=writes.fence(expression, lease),
+        )
+        return await self._wherever(
+            lease.key, lambda place: self._table.update(rows.job_key(place), request)
         )
 
     async def _end(
@@ -263,26 +182,7 @@ class DynamoDBJobStore(JobReads):
         stored = None if item is None else rows.job_of(item)
         if not transitions.ended_by(stored, lease, JobStatus.COMPLETED):
             return False
-        return await self.result(result.id) == round_trip(result)
-
-    async def _refusal(self, item: Attributes | None, *, now: float, token: str) -> ClaimAnswer:
-        if item is None:
-            return Missing()
-        state = rows.job_of(item)
-        if state.status is JobStatus.IN_PROGRESS and state.lease_token == token:
-            return await self._claimed(item)  # our own call, sent again by botocore
-        refusal = transitions.refusal(state, now=now)
-        if refusal is not None:
-            return refusal
-        job = await self._job(item)
-        return Finished(job, await self.result(job.result_id) if job.result_id else None)
-
-    async def _claimed(self, item: Attributes) -> Claimed:
-        job = await self._job(item)
-        return Claimed(job, transitions.lease_of(job))
-
-    async def _body(self, job: NewJob) -> Value:
-        return await self._documents.write(job, inline_bytes=JOB_INLINE_BYTES)
+        return await self.result(result.id, account=result.account) == round_trip(result)
 
     def _expiry(self, now: float) -> dict[str, Value]:
         if self._retention is None:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from typing import Any
 
-from plexus_scoring.model.job import JobStatus
+from plexus_scoring.model.job import JobKey, JobStatus
 from plexus_scoring.stores import cursor as cursors
 from plexus_scoring.stores.codec import is_id
 from plexus_scoring.stores.dynamodb import rows, table
@@ -32,7 +32,7 @@ class Listing:
         cursor: str | None,
         oldest_first: bool,
     ) -> tuple[list[str], str | None]:
-        """Return the ids of one page and the next page's cursor."""
+        """Return the partitions of one page's jobs and the next page's cursor."""
         if not is_id(account):
             return [], None
         listing = cursors.listing_of(status, account, oldest_first=oldest_first)
@@ -56,26 +56,27 @@ class Listing:
             }
         items, following = await self._table.query(query)
         if following is None:
-            return [rows.job_id_of(item) for item in items], None
+            return [rows.partition_of(item) for item in items], None
         updated_at = float(following[table.LISTING_RANGE]["S"].partition("#")[2])
         return (
-            [rows.job_id_of(item) for item in items],
-            cursors.write(listing, updated_at, rows.job_id_of(following)),
+            [rows.partition_of(item) for item in items],
+            cursors.write(listing, updated_at, rows.partition_of(following)),
         )
 
-    async def due(self, *, account: str | None, now: float) -> list[str]:
-        """Return some ids of PENDING, due jobs, the oldest first."""
+    async def due(self, *, account: str | None, now: float) -> list[JobKey]:
+        """Return some keys of PENDING, due jobs, the oldest first."""
         expression = Expression()
         conditions = [
             expression.equals("status", text(JobStatus.PENDING)),
             expression.at_most("not_before", number(now)),
         ]
-        return await self._open(expression, conditions, account=account, limit=_DUE_PER_SHARD)
+        items = await self._open(expression, conditions, account=account, limit=_DUE_PER_SHARD)
+        return [rows.key_of(item) for item in items]
 
     async def stranded(
         self, *, account: str | None, now: float, pending_older_than: float, limit: int
     ) -> list[str]:
-        """Return ids of jobs that nobody seems to be coming for, the oldest first."""
+        """Return the partitions of jobs that nobody seems to be coming for, the oldest first."""
         expression = Expression()
         pending = " AND ".join(
             (
@@ -91,8 +92,8 @@ class Listing:
             )
         )
         conditions = [f"(({pending}) OR ({expired}))"]
-        ids = await self._open(expression, conditions, account=account, limit=limit)
-        return ids[:limit]
+        items = await self._open(expression, conditions, account=account, limit=limit)
+        return [rows.partition_of(item) for item in items[:limit]]
 
     async def newest_result(self, memo: str) -> Attributes | None:
         """Return the key of the newest result under a memo key."""
@@ -113,8 +114,8 @@ class Listing:
 
     async def _open(
         self, expression: Expression, conditions: list[str], *, account: str | None, limit: int
-    ) -> list[str]:
-        """Return the ids of open jobs for which the conditions hold, at least `limit` if there are."""
+    ) -> list[Attributes]:
+        """Return the index entries of open jobs for which the conditions hold, at least `limit` if there are."""
         if account is not None:
             if not is_id(account):
                 return []
@@ -125,22 +126,25 @@ class Listing:
                 for shard in range(table.OPEN_SHARDS)
             )
         )
-        merged = heapq.merge(*shards)
-        return [job_id for _, job_id in merged]
+        return list(heapq.merge(*shards, key=_by_age))
 
     async def _shard(
         self, expression: Expression, shard: int, conditions: str, limit: int
-    ) -> list[tuple[float, str]]:
+    ) -> list[Attributes]:
         key = expression.equals(table.OPEN_HASH, text(f"OPEN#{shard}"))
         query: dict[str, Any] = {
             "IndexName": table.OPEN_INDEX,
             "Limit": _PAGE,
             **expression.request(KeyConditionExpression=key, FilterExpression=conditions),
         }
-        found: list[tuple[float, str]] = []
+        found: list[Attributes] = []
         while True:
             items, following = await self._table.query(query)
-            found += [(float(item["created_at"]["N"]), rows.job_id_of(item)) for item in items]
+            found += sorted(items, key=_by_age)
             if following is None or len(found) >= limit:
                 return found[:limit]
             query["ExclusiveStartKey"] = following
+
+
+def _by_age(item: Attributes) -> tuple[float, JobKey]:
+    return float(item["created_at"]["N"]), rows.key_of(item)

@@ -1,6 +1,10 @@
 """How jobs and results look as items of the table.
 
 Top-level attributes are what conditions and indexes need; everything else is one JSON document (`body`).
+
+Jobs and results of the account "default" lie under their ids, those of other accounts under account and id. The first
+layout had every account's under the id alone: `old_partition` is where such a row may still lie
+(``docs/adr/0034-a-job-belongs-to-an-account.md``).
 """
 
 from __future__ import annotations
@@ -12,30 +16,65 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.model.errors import ErrorInfo
-from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
+from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey, JobStatus, NewJob, ScoringJob
 from plexus_scoring.model.result import ScoreResult
-from plexus_scoring.stores.codec import decode, encode, memo_key
+from plexus_scoring.stores.codec import decode, encode, memo_key_of
+from plexus_scoring.stores.content import content_digest
 from plexus_scoring.stores.dynamodb import table
 from plexus_scoring.stores.dynamodb.expressions import Value, number, text
 
 JOB = "JOB"
 RESULT = "RESULT"
+CONTENT = "content"
+"""Attribute with the digest of a job's content; rows of the first layout have none."""
 
 
-def job_key(job_id: str) -> dict[str, Value]:
-    """Return a job's key."""
-    return {table.PARTITION_KEY: text(f"JOB#{job_id}"), table.SORT_KEY: text(JOB)}
+def partition(key: JobKey, kind: str = JOB) -> str:
+    """Return the partition of a job or, with its account and its id as `key`, of a result.
+
+    No two keys have the same: a partition of the second kind has an ``@`` where those of the first have a ``#``.
+    """
+    if key.account == DEFAULT_ACCOUNT:
+        return old_partition(key, kind)
+    return f"{kind}@{key.text}"
 
 
-def result_key(result_id: str) -> dict[str, Value]:
-    """Return a result's key."""
-    return {table.PARTITION_KEY: text(f"RESULT#{result_id}"), table.SORT_KEY: text(RESULT)}
+def old_partition(key: JobKey, kind: str = JOB) -> str:
+    """Return the partition where the first layout has a job or result."""
+    return f"{kind}#{key.id}"
 
 
-def job_id_of(item: Mapping[str, Any]) -> str:
-    """Return the id of a job's item or index entry."""
-    partition: str = item[table.PARTITION_KEY]["S"]
-    return partition.removeprefix("JOB#")
+def job_key(of: JobKey | str) -> dict[str, Value]:
+    """Return the key of a job, or of the job in a partition."""
+    return _key(of if isinstance(of, str) else partition(of), JOB)
+
+
+def result_key(of: JobKey | str) -> dict[str, Value]:
+    """Return the key of a result by its account and id, or of the result in a partition."""
+    return _key(of if isinstance(of, str) else partition(of, RESULT), RESULT)
+
+
+def partition_of(item: Mapping[str, Any]) -> str:
+    """Return the partition of an item or index entry."""
+    return str(item[table.PARTITION_KEY]["S"])
+
+
+def account_of(item: Mapping[str, Any]) -> str:
+    """Return the account of a job's item or index entry."""
+    return str(item[table.LISTING_HASH]["S"])
+
+
+def key_of(item: Mapping[str, Any]) -> JobKey:
+    """Return the key of a job's item or index entry, wherever it lies."""
+    account, place = account_of(item), partition_of(item)
+    if place.startswith(f"{JOB}#"):
+        return JobKey(account, place.removeprefix(f"{JOB}#"))
+    return JobKey(account, place.removeprefix(f"{JOB}@" + JobKey(account, "").text))
+
+
+def is_of(item: Mapping[str, Any] | None, key: JobKey) -> bool:
+    """Whether a job's item belongs to the key's account: under an old partition it may be another's."""
+    return item is not None and account_of(item) == key.account
 
 
 def state(status: JobStatus, updated_at: float) -> dict[str, Value]:
@@ -63,6 +102,19 @@ def creation(job: ScoringJob, body: Value) -> dict[str, Value]:
         table.LISTING_HASH: text(job.account),
         "created_at": number(job.created_at),
         "body": body,
+        CONTENT: text(content_digest(job)),
+    }
+
+
+def pending(job: ScoringJob, body: Value) -> dict[str, Value]:
+    """Return the item of a new job."""
+    return {
+        **job_key(job.key),
+        **creation(job, body),
+        **state(JobStatus.PENDING, job.updated_at),
+        "attempt": number(0),
+        "not_before": number(job.not_before),
+        table.OPEN_HASH: open_shard(job.id),
     }
 
 
@@ -74,14 +126,14 @@ def error_document(error: ErrorInfo) -> Value:
 def job_of(item: Mapping[str, Any], body: NewJob | None = None) -> ScoringJob:
     """Return the job; without its body its content is left empty (enough to explain a refusal)."""
     content = {} if body is None else msgspec.structs.asdict(body)
-    error = item.get("last_error")
+    error, key = item.get("last_error"), key_of(item)
     return ScoringJob(
         **{
             "scorecard": "",
             "score": "",
             **content,
-            "id": job_id_of(item),
-            "account": item[table.LISTING_HASH]["S"],
+            "id": key.id,
+            "account": key.account,
         },
         status=JobStatus(item["status"]["S"]),
         created_at=float(item["created_at"]["N"]),
@@ -100,17 +152,19 @@ def job_of(item: Mapping[str, Any], body: NewJob | None = None) -> ScoringJob:
 def result_item(result: ScoreResult, body: Value) -> dict[str, Value]:
     """Return a result's item."""
     item = {
-        **result_key(result.id),
+        **result_key(JobKey(result.account, result.id)),
         "job_id": text(result.job_id),
         "created_at": number(result.created_at),
         "body": body,
     }
-    memo = memo_key(
-        item_digest=result.item_digest, score_version=result.score_version, score=result.score
-    )
+    memo = memo_key_of(result)
     if memo is not None:
         item[table.MEMO_HASH] = text(memo)
     return item
+
+
+def _key(place: str, sort: str) -> dict[str, Value]:
+    return {table.PARTITION_KEY: text(place), table.SORT_KEY: text(sort)}
 
 
 def _optional_number(item: Mapping[str, Any], attribute: str) -> float | None:

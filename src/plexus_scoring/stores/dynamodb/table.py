@@ -34,6 +34,12 @@ MEMO_HASH: Final = "memo_key"
 MEMO_RANGE: Final = "created_at"
 
 
+# Which layout every row has; see ``layout.py``.
+MARK: Final = {PARTITION_KEY: {"S": "LAYOUT"}, SORT_KEY: {"S": "LAYOUT"}}
+MARK_VERSION: Final = "version"
+LAYOUT: Final = 2
+
+
 def table_definition(name: str) -> dict[str, Any]:
     """Return the arguments of CreateTable."""
     return {
@@ -85,6 +91,12 @@ def create_table(client: DynamoDBClient, name: str) -> None:
         TableName=name,
         TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
     )
+    client.put_item(TableName=name, Item=current_mark())
+
+
+def current_mark() -> dict[str, Any]:
+    """Return the item that says that no row of an earlier layout is left."""
+    return {**MARK, MARK_VERSION: {"N": str(LAYOUT)}}
 
 
 def _key(partition: str, sort: str) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from plexus_scoring.model.item import Item, ObjectRef
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.ports import AttachmentStore
 
 K = TypeVar("K")
@@ -59,7 +60,7 @@ class Handover:
     """What the job store, the catalog and the attachments of one process tell each other."""
 
     def __init__(self) -> None:
-        self.tickets: Bounded[str, Ticket] = Bounded(MAX_JOBS)
+        self.tickets: Bounded[JobKey, Ticket] = Bounded(MAX_JOBS)
         self._items: Bounded[str, tuple[Item, int]] = Bounded(MAX_ITEMS)
         self.traces: Bounded[str, bytes] = Bounded(MAX_ITEMS)
         # (content version of a scorecard, any name of a score) → id of the score's champion version.

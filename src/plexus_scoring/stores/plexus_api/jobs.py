@@ -18,10 +18,12 @@ from plexus_scoring.model.errors import (
     StoreUnavailable,
 )
 from plexus_scoring.model.job import (
+    DEFAULT_ACCOUNT,
     Busy,
     ClaimAnswer,
     Claimed,
     Finished,
+    JobKey,
     JobPage,
     JobStatus,
     Lease,
@@ -32,7 +34,7 @@ from plexus_scoring.model.job import (
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.ports import Clock, JobStore
 from plexus_scoring.stores import transitions
-from plexus_scoring.stores.codec import is_id
+from plexus_scoring.stores.codec import is_id, is_key
 from plexus_scoring.stores.plexus_api import records
 from plexus_scoring.stores.plexus_api.accounts import Accounts
 from plexus_scoring.stores.plexus_api.client import GraphQLClient
@@ -88,20 +90,18 @@ class PlexusApiJobStore:
         return stored
 
     async def claim(
-        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
+        self, key: JobKey, *, lease_seconds: float, new: NewJob | None = None
     ) -> ClaimAnswer:
         """Take the job if it may be taken; a job that only Plexus knows becomes known here by its first claim."""
         if new is not None:
-            if new.id != job_id:
-                raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
-            answer = await self._leases.claim(job_id, lease_seconds=lease_seconds, new=new)
+            answer = await self._leases.claim(key, lease_seconds=lease_seconds, new=new)
             return await self._marked(answer, None)
-        if not is_id(job_id):
+        if not is_key(key):
             return Missing()
-        shown = await self._reader.job(job_id)
+        shown = await self._reader.job(key)
         if shown is None:
-            # Not in Plexus, or not in our account; a job of ours whose record is lost is still a job.
-            answer = await self._leases.claim(job_id, lease_seconds=lease_seconds)
+            # Not in Plexus, or not in its account; a job of ours whose record is lost is still a job.
+            answer = await self._leases.claim(key, lease_seconds=lease_seconds)
             return await self._marked(answer, None)
         if shown.status is JobStatus.COMPLETED or shown.status is JobStatus.FAILED:
             ended = await self._ended(shown)
@@ -125,7 +125,8 @@ class PlexusApiJobStore:
         for _ in range(_CLAIM_ROUNDS):
             candidates = await self._reader.open_jobs(account, JobStatus.PENDING)
             for record in candidates:
-                answer = await self.claim(str(record["id"]), lease_seconds=lease_seconds)
+                key = JobKey(account, str(record["id"]))
+                answer = await self.claim(key, lease_seconds=lease_seconds)
                 if isinstance(answer, Claimed):
                     return answer
             if not candidates:
@@ -151,23 +152,23 @@ class PlexusApiJobStore:
     ) -> None:
         """Give the job back."""
         await self._leases.release(lease, delay=delay, counted=counted, error=error)
-        job = await self._leases.get(lease.job_id)
+        job = await self._leases.get(lease.key)
         if job is not None and job.status is JobStatus.PENDING:
             await self._projection.released(job)
 
     async def fail(self, lease: Lease, error: ErrorInfo) -> None:
         """End the job as FAILED."""
         await self._leases.fail(lease, error)
-        job = await self._leases.get(lease.job_id)
+        job = await self._leases.get(lease.key)
         if job is not None and job.status is JobStatus.FAILED:
             await self._projection.failed(job)
 
-    async def redrive(self, job_id: str) -> ScoringJob:
+    async def redrive(self, key: JobKey) -> ScoringJob:
         """Make a FAILED job PENDING, also one that Plexus's own worker failed."""
         try:
-            job = await self._leases.redrive(job_id)
+            job = await self._leases.redrive(key)
         except NotFound:
-            shown = await self._reader.job(job_id)
+            shown = await self._reader.job(key)
             if shown is None:
                 raise
             if shown.status is not JobStatus.FAILED:
@@ -177,23 +178,24 @@ class PlexusApiJobStore:
         await self._projection.redriven(job)
         return job
 
-    async def get(self, job_id: str) -> ScoringJob | None:
+    async def get(self, key: JobKey) -> ScoringJob | None:
         """Return the job, or None."""
-        job = await self._leases.get(job_id)
+        job = await self._leases.get(key)
         if job is not None:
             return job
-        shown = await self._reader.job(job_id)
+        shown = await self._reader.job(key)
         return None if shown is None else shown.job()
 
-    async def result(self, result_id: str) -> ScoreResult | None:
+    async def result(self, result_id: str, *, account: str = DEFAULT_ACCOUNT) -> ScoreResult | None:
         """Return a result, ours or Plexus's, or None."""
-        return await self._leases.result(result_id) or await self._reader.result(result_id)
+        ours = await self._leases.result(result_id, account=account)
+        return ours or await self._reader.result(result_id, account=account)
 
     async def list_jobs(
         self,
         status: JobStatus,
         *,
-        account: str = "default",
+        account: str = DEFAULT_ACCOUNT,
         limit: int = 50,
         cursor: str | None = None,
         oldest_first: bool = True,
@@ -217,19 +219,19 @@ class PlexusApiJobStore:
         found = list(ours)
         for record in await self._reader.open_jobs(account, JobStatus.PENDING):
             job = records.job_of(record, account=account)
-            if job.updated_at <= before and await self._leases.get(job.id) is None:
+            if job.updated_at <= before and await self._leases.get(job.key) is None:
                 found.append(job)
             if len(found) >= limit:
                 break
-        return tuple(sorted(found, key=lambda job: (job.created_at, job.id)))
+        return tuple(sorted(found, key=lambda job: (job.created_at, job.key)))
 
     async def find_result(
-        self, *, item_digest: str, score_version: str, score: str
+        self, *, item_digest: str, score_version: str, score: str, account: str = DEFAULT_ACCOUNT
     ) -> ScoreResult | None:
         """Return the newest stored result of the same content, score and version; never an ERROR or DISABLED one."""
         return reusable(
             await self._leases.find_result(
-                item_digest=item_digest, score_version=score_version, score=score
+                item_digest=item_digest, score_version=score_version, score=score, account=account
             )
         )
 
@@ -238,7 +240,7 @@ class PlexusApiJobStore:
         await self._leases.check()
         try:
             if self._account is None:
-                await self._reader.job("plexus-scoring-check")
+                await self._reader.ask()
             else:
                 await self._accounts.id_of(self._account)
         except Misconfigured as error:
@@ -250,37 +252,47 @@ class PlexusApiJobStore:
         await self._leases.aclose()
 
     async def _claim(self, shown: ApiJob, lease_seconds: float) -> ClaimAnswer:
-        job_id = shown.new.id
+        key = shown.new.key
         if shown.status is JobStatus.IN_PROGRESS:
-            answer = await self._leases.claim(job_id, lease_seconds=lease_seconds)
+            answer = await self._leases.claim(key, lease_seconds=lease_seconds)
             if isinstance(answer, Missing):
                 # Begun by Plexus's own worker, which knows no lease.
                 began = records.seconds(shown.record.get("startedAt")) or 0.0
                 left = began + self._takeover - self._clock.now()
                 if left > 0:
                     return Busy(left)
-                log.warning("job %s was begun elsewhere and never ended: taking it over", job_id)
-                answer = await self._leases.claim(
-                    job_id, lease_seconds=lease_seconds, new=shown.new
-                )
+                log.warning("job %s was begun elsewhere and never ended: taking it over", key.id)
+                answer = await self._claim_shown(shown, lease_seconds)
         else:
-            answer = await self._leases.claim(job_id, lease_seconds=lease_seconds, new=shown.new)
+            answer = await self._claim_shown(shown, lease_seconds)
         if isinstance(answer, Finished):
             if (
                 answer.job.status is JobStatus.FAILED
                 and shown.status is JobStatus.PENDING
-                and await self._redriven_in_plexus(job_id)
+                and await self._redriven_in_plexus(key)
             ):
                 return await self._claim(shown, lease_seconds)
             return await self._told_again(answer, shown)
         return await self._marked(answer, shown)
 
+    async def _claim_shown(self, shown: ApiJob, lease_seconds: float) -> ClaimAnswer:
+        key = shown.new.key
+        try:
+            return await self._leases.claim(key, lease_seconds=lease_seconds, new=shown.new)
+        except InvalidRequest:
+            # One record is one job: it was edited in Plexus, or shows a job that came inline in other words. What this
+            # service knew first holds. Without a job here the record cannot be stored at all.
+            answer = await self._leases.claim(key, lease_seconds=lease_seconds)
+            if isinstance(answer, Missing):
+                raise
+            return answer
+
     async def _ended(self, shown: ApiJob) -> Finished | None:
         """Return how a job ended that Plexus shows as ended; None if that is for a claim to find out."""
-        job_id = shown.new.id
-        job = await self._leases.get(job_id)
+        job = await self._leases.get(shown.new.key)
         if job is not None and job.status is JobStatus.COMPLETED:
-            answer = Finished(job, await self._leases.result(job.result_id or ""))
+            result = await self._leases.result(job.result_id or "", account=job.account)
+            answer = Finished(job, result)
             return answer if shown.status is job.status else await self._told_again(answer, shown)
         if shown.status is JobStatus.COMPLETED:
             result = await self._reader.result_of_job(shown)
@@ -289,10 +301,10 @@ class PlexusApiJobStore:
             return Finished(shown.job(), None)
         return Finished(job, None) if job.status is JobStatus.FAILED else None
 
-    async def _redriven_in_plexus(self, job_id: str) -> bool:
+    async def _redriven_in_plexus(self, key: JobKey) -> bool:
         """Follow someone who set a FAILED job to PENDING in Plexus."""
         try:
-            await self._leases.redrive(job_id)
+            await self._leases.redrive(key)
         except (InvalidRequest, NotFound):
             return False  # another claimer was faster
         return True
@@ -328,7 +340,7 @@ class PlexusApiJobStore:
 
     async def _overtaken(self, claimed: Claimed) -> ClaimAnswer:
         """Find out why Plexus's record refused: ended elsewhere meanwhile, deleted, or another account's."""
-        shown = await self._reader.job(claimed.job.id)
+        shown = await self._reader.job(claimed.job.key)
         if shown is not None and shown.status is JobStatus.COMPLETED:
             await self._give_back(claimed.lease)
             result = await self._reader.result_of_job(shown)
@@ -339,7 +351,7 @@ class PlexusApiJobStore:
         return claimed
 
     async def _marked_or_none(self, claimed: Claimed) -> Claimed | None:
-        answer = await self._marked(claimed, await self._reader.job(claimed.job.id))
+        answer = await self._marked(claimed, await self._reader.job(claimed.job.key))
         return answer if isinstance(answer, Claimed) else None
 
     async def _give_back(self, lease: Lease) -> None:
@@ -350,10 +362,10 @@ class PlexusApiJobStore:
 
     async def _projected_job(self, lease: Lease, result: ScoreResult) -> ScoringJob:
         """Return as much of the completed job as Plexus is told, without reading it back."""
-        if self._reader.knows(lease.job_id):
+        if self._reader.knows(lease.key):
             now = self._clock.now()
             return ScoringJob(
-                id=lease.job_id,
+                id=lease.key.id,
                 scorecard=result.scorecard,
                 score=result.score,
                 account=result.account,
@@ -363,7 +375,7 @@ class PlexusApiJobStore:
                 updated_at=now,
                 completed_at=now,
             )
-        job = await self._leases.get(lease.job_id)
+        job = await self._leases.get(lease.key)
         if job is None:  # pragma: no cover  it was completed a moment ago
-            raise StoreUnavailable(f"job {lease.job_id} is gone from the lease store")
+            raise StoreUnavailable(f"job {lease.key.id} is gone from the lease store")
         return job

@@ -86,7 +86,7 @@ class Projection:
         self._check(answer, "item", "creating the item")
         made = self._check(answer, "job", f"creating job {job.id}")
         if made:
-            self._handover.tickets.put(job.id, ticket)
+            self._handover.tickets.put(job.key, ticket)
         return made
 
     async def status(self, job: ScoringJob, **fields: Any) -> bool:
@@ -125,7 +125,7 @@ class Projection:
 
     async def completed(self, job: ScoringJob, result: ScoreResult) -> None:
         """Write the result, then COMPLETED, in one round trip. Raises StoreUnavailable."""
-        ticket = self._handover.tickets.pop(job.id) or await self._new_ticket(job)
+        ticket = self._handover.tickets.pop(job.key) or await self._new_ticket(job)
         values = await self._result_values(result, ticket)
         done = records.timestamp(job.completed_at or self._clock.now())
         answer = await self._client.execute(
@@ -145,7 +145,7 @@ class Projection:
 
     async def _condition(self, job: ScoringJob) -> Record:
         """Return the condition under which a job's record may be touched."""
-        ticket = self._handover.tickets.get(job.id)
+        ticket = self._handover.tickets.get(job.key)
         account_id = ticket.account_id if ticket else await self._accounts.id_of(job.account)
         return {"accountId": {"eq": account_id}, "status": {"ne": JobStatus.COMPLETED.value}}
 
@@ -168,7 +168,7 @@ class Projection:
             )
         item_id = job.item_id
         if job.item is not None:
-            item_id = str(uuid.uuid5(_ITEM_NAMESPACE, f"{job.account}/{job.id}"))
+            item_id = str(uuid.uuid5(_ITEM_NAMESPACE, job.key.text))
         return Ticket(
             account_id=await self._accounts.id_of(job.account),
             item_id=records.reference(item_id),

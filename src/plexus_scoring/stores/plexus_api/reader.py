@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
+from plexus_scoring.model.job import JobKey, JobStatus, NewJob, ScoringJob
 from plexus_scoring.model.result import ScoreResult
-from plexus_scoring.stores.codec import is_id
+from plexus_scoring.stores.codec import is_id, is_key
 from plexus_scoring.stores.plexus_api import documents, records
 from plexus_scoring.stores.plexus_api.accounts import Accounts
 from plexus_scoring.stores.plexus_api.client import GraphQLClient, unavailable
@@ -64,25 +64,27 @@ class Reader:
         self._account = account
         self._open_since: dict[str, str] = {}
 
-    async def job(self, job_id: str) -> ApiJob | None:
-        """Return the job with its item; None if there is none in our account."""
-        if not is_id(job_id):
+    async def job(self, key: JobKey) -> ApiJob | None:
+        """Return the job with its item; None if there is none of that id in its account, which must be ours."""
+        if not is_key(key) or self._account not in (None, key.account):
             return None
-        answer = await self._client.execute(documents.JOB, id=job_id)
-        if error := answer.error("getScoringJob"):
-            raise unavailable(error, f"reading job {job_id}")
-        record = answer.data.get("getScoringJob")
-        return None if record is None else self._read(record)
+        record = await self._record(key.id)
+        shown = None if record is None else self._read(record)
+        return shown if shown is not None and shown.account == key.account else None
+
+    async def ask(self) -> None:
+        """Read a job that does not exist, which tells whether the API answers. Raises as `job`."""
+        await self._record("plexus-scoring-check")
 
     def hand_over(self, job: ApiJob, *, item: bool = False) -> None:
         """Keep what the claim of this job read for its later steps; `item` where the item will be asked for."""
-        self._handover.tickets.put(str(job.record["id"]), job.ticket)
+        self._handover.tickets.put(job.new.key, job.ticket)
         if item and job.item is not None:
             self._handover.give_item(job.item)
 
-    def knows(self, job_id: str) -> bool:
+    def knows(self, key: JobKey) -> bool:
         """Whether the claim's facts about this job are at hand."""
-        return self._handover.tickets.get(job_id) is not None
+        return self._handover.tickets.get(key) is not None
 
     async def open_jobs(self, account: str, status: JobStatus) -> list[Record]:
         """Return the account's jobs of an open status, created first first.
@@ -109,21 +111,33 @@ class Reader:
         if error := answer.error("listScoreResultByScoringJobId"):
             raise unavailable(error, f"reading results of job {job_id}")
         items = (answer.data.get("listScoreResultByScoringJobId") or {}).get("items") or []
-        results = [records.result_of(item, account=job.account) for item in items if item]
+        # Another account's job of the same id may have left results under it, too.
+        results = [
+            records.result_of(item, account=job.account)
+            for item in items
+            if item and item.get("accountId") == job.record["accountId"]
+        ]
         return max(results, key=lambda result: result.created_at, default=None)
 
-    async def result(self, result_id: str) -> ScoreResult | None:
-        """Return a result of our account, or None."""
-        if not is_id(result_id):
+    async def result(self, result_id: str, *, account: str) -> ScoreResult | None:
+        """Return a result of the account, which must be ours, or None."""
+        if not is_id(result_id) or self._account not in (None, account):
             return None
         answer = await self._client.execute(documents.RESULT, id=result_id)
         if error := answer.error("getScoreResult"):
             raise unavailable(error, f"reading result {result_id}")
         record = answer.data.get("getScoreResult")
         key = records.account_key(record) if record else None
-        if record is None or key is None or self._account not in (None, key):
+        if record is None or key != account:
             return None
-        return records.result_of(record, account=key)
+        return records.result_of(record, account=account)
+
+    async def _record(self, job_id: str) -> Record | None:
+        answer = await self._client.execute(documents.JOB, id=job_id)
+        if error := answer.error("getScoringJob"):
+            raise unavailable(error, f"reading job {job_id}")
+        record: Record | None = answer.data.get("getScoringJob")
+        return record
 
     async def _scan(self, account_id: str, since: str | None) -> list[Record]:
         found: list[Record] = []

@@ -1,7 +1,7 @@
 """Group commit: operations that wait at the same moment share one transaction.
 
 Whoever comes first starts at once, alone; whoever comes while a transaction runs waits for its end and shares
-the next. Inside, the rows are locked (in the order of their ids, so that two batches cannot deadlock), each
+the next. Inside, the rows are locked (in the order of their keys, so that two batches cannot deadlock), each
 operation is decided on its own row by the pure state machine, and what changed is written back.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from plexus_scoring.model.errors import ScoringError, StoreUnavailable
-from plexus_scoring.model.job import ScoringJob
+from plexus_scoring.model.job import JobKey, ScoringJob
 from plexus_scoring.stores.sql import bulk, rows
 from plexus_scoring.stores.sql.database import Database
 
@@ -45,7 +45,7 @@ class Operation:
     `abandoned` gets the answer if nobody waits for it any more.
     """
 
-    job_id: str
+    key: JobKey
     decide: Decide
     with_body: bool
     abandoned: Callable[[Any], None] | None
@@ -65,14 +65,14 @@ class Batcher:
 
     async def run(
         self,
-        job_id: str,
+        key: JobKey,
         decide: Decide,
         *,
         with_body: bool = False,
         abandoned: Callable[[Any], None] | None = None,
     ) -> Any:
         """Run one operation and return its answer, or raise its error."""
-        operation = Operation(job_id, decide, with_body, abandoned)
+        operation = Operation(key, decide, with_body, abandoned)
         self._waiting.append(operation)
         if self._free:
             self._free -= 1
@@ -130,47 +130,51 @@ _AGAIN = object()
 
 def execute(connection: Connection, batch: list[Operation]) -> list[Any]:
     """Decide all operations on their locked rows, write what changed, return an answer or error for each."""
-    ids = sorted({operation.job_id for operation in batch})
-    found = bulk.lock(connection, ids, [each.job_id for each in batch if each.with_body])
-    states: dict[str, ScoringJob] = {}
-    unreadable: dict[str, ScoringError] = {}  # a newer version's rows are no matter of the others
+    keys = {operation.key for operation in batch}
+    found = bulk.lock(connection, keys, {each.key for each in batch if each.with_body})
+    states: dict[JobKey, ScoringJob] = {}
+    unreadable: dict[
+        JobKey, ScoringError
+    ] = {}  # a newer version's rows are no matter of the others
     for row in found:
+        if (key := rows.key_of(row)) not in keys:
+            continue
         try:
-            states[row[0]] = rows.job_of(row)
+            states[key] = rows.job_of(row)
         except ScoringError as error:
-            unreadable[row[0]] = error
-    bodies: dict[str, str] = {}
-    changed: set[str] = set()
+            unreadable[key] = error
+    bodies: dict[JobKey, str] = {}
+    changed: set[JobKey] = set()
     results: list[dict[str, Any]] = []
     answers: list[Any] = []
     for operation in batch:
-        if operation.job_id in unreadable:
-            answers.append(unreadable[operation.job_id])
+        if operation.key in unreadable:
+            answers.append(unreadable[operation.key])
             continue
         try:
-            change = operation.decide(states.get(operation.job_id))
+            change = operation.decide(states.get(operation.key))
         except ScoringError as refusal:
             answers.append(refusal)
             continue
         answers.append(change.answer)
         if change.job is not None:
-            states[operation.job_id] = change.job
-            changed.add(operation.job_id)
+            states[operation.key] = change.job
+            changed.add(operation.key)
         if change.body is not None:
-            bodies[operation.job_id] = change.body
+            bodies[operation.key] = change.body
         if change.result is not None:
             results.append(change.result)
-    new = [rows.new_row(states[job_id], bodies[job_id]) for job_id in sorted(bodies)]
+    new = [rows.new_row(states[key], bodies[key]) for key in sorted(bodies)]
     lost = bodies.keys() - bulk.insert_jobs(connection, new)
     bulk.update_jobs(
         connection,
         [
-            {"id": job_id, **rows.state_of(states[job_id])}
-            for job_id in sorted(changed - bodies.keys())
+            {**rows.key_columns(key), **rows.state_of(states[key])}
+            for key in sorted(changed - bodies.keys())
         ],
     )
     bulk.insert_results(connection, results)
     return [
-        _AGAIN if operation.job_id in lost else answer
+        _AGAIN if operation.key in lost else answer
         for operation, answer in zip(batch, answers, strict=True)
     ]

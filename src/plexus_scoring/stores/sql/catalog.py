@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, select
 
 from plexus_scoring.model.errors import NotFound
 from plexus_scoring.model.item import Item
+from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.messages import well_formed
 from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.ports import Clock
@@ -120,17 +121,20 @@ class SqlCheckpoints:
         self._database = database
         self._clock = clock
 
-    async def load(self, job_id: str) -> dict[str, bytes]:
+    async def load(self, key: JobKey) -> dict[str, bytes]:
         """Return all of a job's checkpoints, by name."""
         columns = schema.checkpoints.c
-        query = select(columns.name, columns.value).where(columns.job_id == job_id)
+        query = select(columns.name, columns.value).where(
+            columns.account == key.account, columns.job_id == key.id
+        )
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {decode(row.name, str): bytes(row.value) for row in rows}
 
-    async def save(self, job_id: str, name: str, value: bytes) -> None:
+    async def save(self, key: JobKey, name: str, value: bytes) -> None:
         """Store one."""
         row = {
-            "job_id": check_id(job_id, "the job's id"),
+            "account": check_id(key.account, "the job's account"),
+            "job_id": check_id(key.id, "the job's id"),
             "name_digest": _digest(name),
             "created_at": self._clock.now(),
             "name": encode(name).decode(),

@@ -12,16 +12,16 @@ from sqlalchemy import Connection
 
 from plexus_scoring.model.errors import (
     ErrorInfo,
-    InvalidRequest,
     LeaseLost,
-    NotFound,
     ScoringError,
     StoreUnavailable,
 )
 from plexus_scoring.model.job import (
+    DEFAULT_ACCOUNT,
     ClaimAnswer,
     Claimed,
     Finished,
+    JobKey,
     JobPage,
     JobStatus,
     Lease,
@@ -32,7 +32,8 @@ from plexus_scoring.model.job import (
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.ports import Clock
 from plexus_scoring.stores import transitions
-from plexus_scoring.stores.codec import bounded, encode, is_id, memo_key, round_trip
+from plexus_scoring.stores.codec import bounded, encode, is_id, is_key, memo_key, round_trip
+from plexus_scoring.stores.content import check_same
 from plexus_scoring.stores.sql import queries, rows
 from plexus_scoring.stores.sql.batch import Batcher, Change
 from plexus_scoring.stores.sql.database import Database
@@ -62,29 +63,31 @@ class SqlJobStore:
         def decide(stored: ScoringJob | None) -> Change:
             if stored is None:
                 return Change(created, created, body)
+            check_same(stored, created)
             return Change(transitions.public(stored))
 
-        answer: ScoringJob = await self._batcher.run(job.id, decide, with_body=True)
+        answer: ScoringJob = await self._batcher.run(job.key, decide, with_body=True)
         return answer
 
     async def claim(
-        self, job_id: str, *, lease_seconds: float, new: NewJob | None = None
+        self, key: JobKey, *, lease_seconds: float, new: NewJob | None = None
     ) -> ClaimAnswer:
         """Take the job if it may be taken."""
         now, token = self._clock.now(), new_token()
         created, body = None, None
         if new is not None:
-            if new.id != job_id:
-                raise InvalidRequest(f"the new job's id is {new.id}, not {job_id}")
+            transitions.check_key(key, new)
             created = round_trip(transitions.created(new, now=now))
             body = encode(new).decode()
-        elif not is_id(job_id):
+        elif not is_key(key):
             return Missing()
 
         def decide(stored: ScoringJob | None) -> Change:
             job = stored or created
             if job is None:
                 return Change(Missing())
+            if stored is not None and created is not None:
+                check_same(stored, created)
             if job.status is JobStatus.IN_PROGRESS and job.lease_token == token:
                 # This very call, made again after the connection broke in its commit.
                 return Change(Claimed(job, transitions.lease_of(job)))
@@ -96,10 +99,11 @@ class SqlJobStore:
             return Change(answer, taken, body if stored is None else None)
 
         answer: ClaimAnswer = await self._batcher.run(
-            job_id, decide, with_body=True, abandoned=self._give_back
+            key, decide, with_body=True, abandoned=self._give_back
         )
         if isinstance(answer, Finished) and answer.job.result_id is not None:
-            return Finished(answer.job, await self.result(answer.job.result_id))
+            result = await self.result(answer.job.result_id, account=key.account)
+            return Finished(answer.job, result)
         return answer
 
     async def claim_oldest(
@@ -142,7 +146,7 @@ class SqlJobStore:
             job = transitions.renewed(stored, now=now, lease_seconds=lease_seconds)
             return Change(transitions.lease_of(job), job)
 
-        answer: Lease = await self._batcher.run(lease.job_id, decide)
+        answer: Lease = await self._batcher.run(lease.key, decide)
         return answer
 
     async def complete(self, lease: Lease, result: ScoreResult) -> None:
@@ -157,8 +161,10 @@ class SqlJobStore:
                 return Change(stored)
             raise transitions.lost(stored, lease)
 
-        repeated: ScoringJob | None = await self._batcher.run(lease.job_id, decide)
-        if repeated is not None and await self.result(result.id) != round_trip(result):
+        repeated: ScoringJob | None = await self._batcher.run(lease.key, decide)
+        if repeated is None:
+            return
+        if await self.result(result.id, account=result.account) != round_trip(result):
             raise transitions.lost(repeated, lease)
 
     async def release(
@@ -178,7 +184,7 @@ class SqlJobStore:
                 transitions.released(stored, now=now, delay=delay, counted=counted, error=kept),
             )
 
-        await self._batcher.run(lease.job_id, decide)
+        await self._batcher.run(lease.key, decide)
 
     async def fail(self, lease: Lease, error: ErrorInfo) -> None:
         """End the job as FAILED."""
@@ -191,40 +197,42 @@ class SqlJobStore:
                 raise transitions.lost(stored, lease)
             return Change(None, transitions.failed(stored, error, now=now))
 
-        await self._batcher.run(lease.job_id, decide)
+        await self._batcher.run(lease.key, decide)
 
-    async def redrive(self, job_id: str) -> ScoringJob:
+    async def redrive(self, key: JobKey) -> ScoringJob:
         """Make a FAILED job PENDING."""
         now = self._clock.now()
 
         def decide(stored: ScoringJob | None) -> Change:
             if stored is None:
-                raise NotFound(f"job {job_id} does not exist")
+                raise transitions.missing(key)
             job = transitions.redriven(stored, now=now)
             return Change(job, job)
 
-        if not is_id(job_id):
-            raise NotFound(f"job {job_id!a} does not exist")
-        answer: ScoringJob = await self._batcher.run(job_id, decide, with_body=True)
+        if not is_key(key):
+            raise transitions.missing(key)
+        answer: ScoringJob = await self._batcher.run(key, decide, with_body=True)
         return answer
 
-    async def get(self, job_id: str) -> ScoringJob | None:
+    async def get(self, key: JobKey) -> ScoringJob | None:
         """Return the job, or None."""
-        if not is_id(job_id):
+        if not is_key(key):
             return None
-        return await self._database.read(lambda connection: queries.job(connection, job_id))
+        return await self._database.read(lambda connection: queries.job(connection, key))
 
-    async def result(self, result_id: str) -> ScoreResult | None:
+    async def result(self, result_id: str, *, account: str = DEFAULT_ACCOUNT) -> ScoreResult | None:
         """Return a result, or None."""
-        if not is_id(result_id):
+        if not is_key(JobKey(account, result_id)):
             return None
-        return await self._database.read(lambda connection: queries.result(connection, result_id))
+        return await self._database.read(
+            lambda connection: queries.result(connection, result_id, account)
+        )
 
     async def list_jobs(
         self,
         status: JobStatus,
         *,
-        account: str = "default",
+        account: str = DEFAULT_ACCOUNT,
         limit: int = 50,
         cursor: str | None = None,
         oldest_first: bool = True,
@@ -261,11 +269,15 @@ class SqlJobStore:
         )
 
     async def find_result(
-        self, *, item_digest: str, score_version: str, score: str
+        self, *, item_digest: str, score_version: str, score: str, account: str = DEFAULT_ACCOUNT
     ) -> ScoreResult | None:
-        """Return the newest stored result of the same content, score and version."""
+        """Return the account's newest stored result of the same content, score and version."""
+        if not is_id(account):
+            return None
         memo = memo_key(item_digest=item_digest, score_version=score_version, score=score)
-        return await self._database.read(lambda connection: queries.newest(connection, memo))
+        return await self._database.read(
+            lambda connection: queries.newest(connection, memo, account)
+        )
 
     async def check(self) -> None:
         """Return if the database is there with our tables. Raises StoreUnavailable, ConfigurationError."""
@@ -294,7 +306,7 @@ class SqlJobStore:
             await self.release(lease, delay=0, counted=False)
         except (LeaseLost, StoreUnavailable) as error:
             log.warning(
-                "job %s not given back, its lease will run out: %s", lease.job_id, error.message
+                "job %s not given back, its lease will run out: %s", lease.key.id, error.message
             )
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:

@@ -56,9 +56,12 @@ def _purge(connection: Connection, account: str, status: str, ended_before: floa
         ).scalars()
     )
     if ids:
-        connection.execute(delete(schema.results).where(schema.results.c.job_id.in_(ids)))
-        connection.execute(delete(schema.checkpoints).where(schema.checkpoints.c.job_id.in_(ids)))
-        connection.execute(delete(schema.jobs).where(columns.id.in_(ids)))
+        for table, of_jobs in (
+            (schema.results, schema.results.c.job_id),
+            (schema.checkpoints, schema.checkpoints.c.job_id),
+            (schema.jobs, columns.id),
+        ):
+            connection.execute(delete(table).where(table.c.account == account, of_jobs.in_(ids)))
     return len(ids)
 
 

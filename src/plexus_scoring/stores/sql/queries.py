@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_, update
 
-from plexus_scoring.model.job import JobPage, JobStatus, ScoringJob
+from plexus_scoring.model.job import JobKey, JobPage, JobStatus, ScoringJob
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.stores import cursor as cursors
 from plexus_scoring.stores import transitions
@@ -17,27 +17,27 @@ _JOB = select(*rows.STATE_COLUMNS, schema.jobs.c.body)
 _C = schema.jobs.c
 
 
-def job(connection: Connection, job_id: str) -> ScoringJob | None:
+def job(connection: Connection, key: JobKey) -> ScoringJob | None:
     """Return a job, or None."""
-    row = connection.execute(_JOB.where(_C.id == job_id)).one_or_none()
+    row = connection.execute(_JOB.where(*_is(key))).one_or_none()
     return None if row is None else transitions.public(rows.job_of(row))
 
 
-def result(connection: Connection, result_id: str) -> ScoreResult | None:
-    """Return a result, or None."""
-    return _result(connection, schema.results.c.id == result_id)
+def result(connection: Connection, result_id: str, account: str) -> ScoreResult | None:
+    """Return a result of an account, or None."""
+    return _result(connection, account, schema.results.c.id == result_id)
 
 
-def newest(connection: Connection, memo: str | None) -> ScoreResult | None:
-    """Return the newest result under a memo key."""
-    return _result(connection, schema.results.c.memo_key == memo)
+def newest(connection: Connection, memo: str | None, account: str) -> ScoreResult | None:
+    """Return the account's newest result under a memo key."""
+    return _result(connection, account, schema.results.c.memo_key == memo)
 
 
 def lock_oldest(connection: Connection, *, now: float, account: str | None) -> ScoringJob | None:
     """Lock the PENDING, due job that was created first, passing over those that others hold locked."""
     query = (
         _JOB.where(_C.status == JobStatus.PENDING.value, _C.not_before <= now, *_of(account))
-        .order_by(_C.created_at, _C.id)
+        .order_by(_C.created_at, _C.account, _C.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -54,9 +54,7 @@ def held(connection: Connection, token: str) -> ScoringJob | None:
 
 def save(connection: Connection, changed: ScoringJob) -> None:
     """Write a locked job's state."""
-    connection.execute(
-        update(schema.jobs).where(_C.id == changed.id).values(rows.state_of(changed))
-    )
+    connection.execute(update(schema.jobs).where(*_is(changed.key)).values(rows.state_of(changed)))
 
 
 def page(
@@ -100,17 +98,30 @@ def stranded(
     )
     expired = and_(_C.status == JobStatus.IN_PROGRESS.value, _C.lease_expires_at <= now)
     query = (
-        _JOB.where(or_(pending, expired), *_of(account)).order_by(_C.created_at, _C.id).limit(limit)
+        _JOB.where(or_(pending, expired), *_of(account))
+        .order_by(_C.created_at, _C.account, _C.id)
+        .limit(limit)
     )
     return tuple(transitions.public(rows.job_of(row)) for row in connection.execute(query))
+
+
+def _is(key: JobKey) -> tuple[ColumnElement[bool], ...]:
+    return (_C.account == key.account, _C.id == key.id)
 
 
 def _of(account: str | None) -> list[ColumnElement[bool]]:
     return [] if account is None else [_C.account == account]
 
 
-def _result(connection: Connection, condition: ColumnElement[bool]) -> ScoreResult | None:
+def _result(
+    connection: Connection, account: str, condition: ColumnElement[bool]
+) -> ScoreResult | None:
     columns = schema.results.c
-    query = select(columns.body).where(condition).order_by(columns.created_at.desc()).limit(1)
+    query = (
+        select(columns.body)
+        .where(columns.account == account, condition)
+        .order_by(columns.created_at.desc())
+        .limit(1)
+    )
     body = connection.execute(query).scalar_one_or_none()
     return None if body is None else decode(body, ScoreResult)

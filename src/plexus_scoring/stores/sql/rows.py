@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plexus_scoring.model.errors import ErrorInfo, StoreUnavailable
-from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
+from plexus_scoring.model.job import JobKey, JobStatus, NewJob, ScoringJob
 from plexus_scoring.model.result import ScoreResult
 from plexus_scoring.stores.codec import decode, encode, memo_key
 from plexus_scoring.stores.sql import schema
@@ -24,7 +24,7 @@ STATE = (
     "last_error",
     "result_id",
 )
-STATE_COLUMNS = [schema.jobs.c[name] for name in ("id", "account", "created_at", *STATE)]
+STATE_COLUMNS = [schema.jobs.c[name] for name in ("account", "id", "created_at", *STATE)]
 
 
 _NO_CONTENT = NewJob(id="", scorecard="", score="")
@@ -36,8 +36,8 @@ def job_of(row: Sequence[Any]) -> ScoringJob:
     Raises StoreUnavailable for a row that another version wrote.
     """
     (
-        job_id,
         account,
+        job_id,
         created_at,
         status,
         updated_at,
@@ -84,6 +84,16 @@ def _status(text: str) -> JobStatus:
         ) from error
 
 
+def key_of(row: Sequence[Any]) -> JobKey:
+    """Return the key of `STATE_COLUMNS`."""
+    return JobKey(row[0], row[1])
+
+
+def key_columns(key: JobKey) -> dict[str, Any]:
+    """Return the values of the columns that name a job."""
+    return {"account": key.account, "id": key.id}
+
+
 def state_of(job: ScoringJob) -> dict[str, Any]:
     """Return the values of the columns that change."""
     return {
@@ -103,8 +113,7 @@ def state_of(job: ScoringJob) -> dict[str, Any]:
 def new_row(job: ScoringJob, body: str) -> dict[str, Any]:
     """Return all columns of a job."""
     return {
-        "id": job.id,
-        "account": job.account,
+        **key_columns(job.key),
         "created_at": job.created_at,
         "body": body,
         **state_of(job),
@@ -114,6 +123,7 @@ def new_row(job: ScoringJob, body: str) -> dict[str, Any]:
 def result_row(result: ScoreResult) -> dict[str, Any]:
     """Return all columns of a result."""
     return {
+        "account": result.account,
         "id": result.id,
         "job_id": result.job_id,
         "memo_key": memo_key(

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -28,8 +29,8 @@ _TIME = Float(53)
 jobs = Table(
     "jobs",
     metadata,
+    Column("account", _ID, primary_key=True),
     Column("id", _ID, primary_key=True),
-    Column("account", _ID, nullable=False),
     Column("status", _ID, nullable=False),
     Column("created_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
@@ -55,13 +56,16 @@ jobs = Table(
 results = Table(
     "results",
     metadata,
+    Column("account", _ID, primary_key=True),
     Column("id", _ID, primary_key=True),
-    Column("job_id", _ID, nullable=False, unique=True),
+    Column("job_id", _ID, nullable=False),
     Column("memo_key", _ID),
     Column("created_at", _TIME, nullable=False),
     Column("body", Text, nullable=False),
+    UniqueConstraint("account", "job_id", name="results_by_job"),
     Index(
         "results_by_content",
+        "account",
         "memo_key",
         "created_at",
         postgresql_where=text("memo_key IS NOT NULL"),
@@ -111,6 +115,7 @@ scorecard_names = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
+    Column("account", _ID, primary_key=True),
     Column("job_id", _ID, primary_key=True),
     Column("name_digest", _ID, primary_key=True),
     Column("created_at", _TIME, nullable=False),
