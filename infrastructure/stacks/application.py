@@ -138,17 +138,18 @@ class ApplicationStack(Stack):
             environment=self._environment,
             logs=self.logs,
         )
-        self._grant(function.role, answers=name == SCORING)
+        # A retry of work that no queue stands behind (direct, S3, SNS) goes to the request queue.
+        self._grant(function.role, answers=name == SCORING, asks=True)
         return function
 
-    def _grant(self, role: iam.Role, *, answers: bool) -> None:
-        """Give a process what it uses: the store, the queue it fills; and, if it scores, what scoring needs."""
+    def _grant(self, role: iam.Role, *, answers: bool, asks: bool) -> None:
+        """Give what it uses: the store; the request queue if it `asks`; and, if it `answers`, what scoring needs."""
         self.jobs.grant(role)
         self.secret.grant(role)
         plexus = self._config.plexus
         if plexus is not None and plexus.api_arn is not None:
             grant_plexus_api(role, plexus.api_arn)
-        sends = [self.queues.request]
+        sends = [self.queues.request] if asks else []
         if answers:
             self.attachments.grant(role, also_read=self._config.item_buckets)
             role.add_to_policy(
@@ -163,7 +164,7 @@ class ApplicationStack(Stack):
                     resources=[self.queues.request.queue_arn],
                 )
             )
-            sends = [self.queues.response, self.queues.request_dead_letters]
+            sends += [self.queues.response, self.queues.request_dead_letters]
         role.add_to_policy(
             iam.PolicyStatement(
                 sid="Send",
@@ -192,7 +193,7 @@ class ApplicationStack(Stack):
                 },
                 port=HEALTH_PORT,
             )
-            self._grant(worker.role, answers=True)
+            self._grant(worker.role, answers=True, asks=False)
             scale_with_queue(worker, self.queues.request)
         if config.api is not None:
             api = ContainerService(
@@ -205,7 +206,7 @@ class ApplicationStack(Stack):
                 environment=self._environment,
                 port=API_PORT,
             )
-            self._grant(api.role, answers=False)
+            self._grant(api.role, answers=False, asks=True)
             ApiEntrance(self, "Entrance", cluster=cluster, service=api, config=config.api)
 
     def _outputs(self) -> None:

@@ -36,7 +36,7 @@ def addresses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     command = [npm, "pack", PACKAGE, "--json", "--pack-destination", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (subprocess.SubprocessError, OSError) as error:
         missing(f"npm pack failed ({error})")
     answer = json.loads(done.stdout)

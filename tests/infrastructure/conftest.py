@@ -11,14 +11,14 @@ import pytest
 from tests.support import images
 from tests.support.cdk import COMMIT, FUNCTIONS, Assembly, require_cdk, synthesise
 
-SYNTHESIS_SECONDS = 600
+HANG_SECONDS = 3_600
 
 
 def pytest_collection_modifyitems(items):
-    """The test that comes first pays for a synthesis, and a limit that strikes within one breaks jsii for all."""
+    """The test that comes first pays for a synthesis or the images; a limit within one breaks jsii for all."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SYNTHESIS_SECONDS))
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(HANG_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -281,6 +281,33 @@ def allowed(template, logical_part):
     return {action for statement in policy for action in actions(statement)}
 
 
+QUEUES = ("RequestDeadLetters", "Request", "ResponseDeadLetters", "Response")
+
+
+def sends_to(template, logical_part):
+    """Return the queues that a role may send to."""
+    (statement,) = [
+        statement
+        for name, r in template.of_type("AWS::IAM::Policy").items()
+        if name.startswith(logical_part)
+        for statement in r["Properties"]["PolicyDocument"]["Statement"]
+        if "sqs:SendMessage" in actions(statement)
+    ]
+    assert actions(statement) == ["sqs:SendMessage"]
+    resources = statement["Resource"]
+    arns = resources if isinstance(resources, list) else [resources]
+    names = [arn["Fn::GetAtt"][0].removeprefix("Queues") for arn in arns]
+    return {next(queue for queue in QUEUES if name.startswith(queue)) for name in names}
+
+
+def test_each_role_sends_only_where_its_process_does(full):
+    # The function's retry of a direct or S3 invocation; the worker's messages come back by their visibility.
+    assert sends_to(full, "ScoreProcessing") == {"Request", "RequestDeadLetters", "Response"}
+    assert sends_to(full, "Worker") == {"RequestDeadLetters", "Response"}
+    assert sends_to(full, "Sweeper") == {"Request"}
+    assert sends_to(full, "Api") == {"Request"}
+
+
 def test_the_sweeper_cannot_take_messages_or_touch_attachments(staging):
     may = allowed(staging, "Sweeper")
     assert "sqs:SendMessage" in may

@@ -17,12 +17,10 @@ from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.settings import Settings
 from tests.support import images
 from tests.support.aws import require_embedded_aws, unique_name
+from tests.support.clock import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1_000_000
-
-# The whole of what a stand-in needs is made by the first of these tests.
-pytestmark = pytest.mark.timeout(600)
 
 
 def test_the_linter_finds_nothing():
@@ -196,13 +194,15 @@ async def test_the_function_scores_a_job_read_only_and_without_root(function, ap
         polled = asyncio.create_task(api.polled.wait())
         ended = asyncio.create_task(process.wait())
         await asyncio.wait(
-            {polled, ended, api.init_error}, return_when="FIRST_COMPLETED", timeout=60
+            {polled, ended, api.init_error},
+            return_when="FIRST_COMPLETED",
+            timeout=HANG_SECONDS,
         )
         if not polled.done():
             pytest.fail(f"it does not start: {(await process.stdout.read()).decode()[-2000:]}")
         event = json.dumps({"Records": [record]}).encode()
         answer = await api.dispatch(
-            Invocation(request_id="1", payload=event, trace_id="Root=1-0-0"), 60
+            Invocation(request_id="1", payload=event, trace_id="Root=1-0-0"), HANG_SECONDS
         )
         ended.cancel()
     assert (json.loads(answer.payload), answer.error) == ({"batchItemFailures": []}, False)

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from plexus_scoring.local.leash import kill_group, leash
+from tests.support.clock import HANG_SECONDS
 
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
-START_SECONDS = 90
 
 
 def free_port() -> int:
@@ -61,9 +61,9 @@ class Server:
                 start_new_session=True,
             )
         leash.hold(self.process.pid)
-        limit = time.monotonic() + START_SECONDS
+        limit = time.monotonic() + HANG_SECONDS
         while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > limit:
+            if self.process.poll() is not None or time.monotonic() > limit:  # clock: a hang
                 log = (self.directory / "output.log").read_text(errors="replace")[-3000:]
                 self.kill()
                 raise RuntimeError(f"{self.name} did not start:\n{log}")
@@ -87,7 +87,7 @@ class Server:
             leash.release(self.process.pid)
             self.process = None
 
-    def stop(self, seconds: float = 20) -> None:
+    def stop(self, seconds: float = HANG_SECONDS) -> None:
         """End it in order."""
         if self.process is None:
             return
@@ -180,7 +180,7 @@ def redis() -> Server:
 
 
 def rabbitmq_url(port: int | None = None) -> str:
-    return f"amqp://guest:guest@127.0.0.1:{port or rabbitmq().port}/?heartbeat=10"
+    return f"amqp://guest:guest@127.0.0.1:{port or rabbitmq().port}/?heartbeat={HANG_SECONDS}"
 
 
 def redis_url(port: int | None = None) -> str:

@@ -33,12 +33,21 @@ from plexus_scoring.model.result import result_id_of
 from plexus_scoring.model.scorecard import Scorecard, content_version
 from plexus_scoring.stores.sql import connect, schema, upgrade
 from tests.support import brokers
+from tests.support.clock import HANG_SECONDS
 from tests.support.proxy import Proxy
 from tests.support.services import postgresql
 from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig, RedisRig, Rig, SqsRig
 
 ROOT = Path(__file__).parents[2]
+PATIENT = {
+    "PLEXUS_LEASE_SECONDS": str(HANG_SECONDS),
+    "PLEXUS_REDIS_LOCK_SECONDS": str(HANG_SECONDS),
+    "PLEXUS_SQS_VISIBILITY_SECONDS": str(HANG_SECONDS),
+    "PLEXUS_DRAIN_SECONDS": str(HANG_SECONDS),
+    "PLEXUS_HEALTH_STALE_SECONDS": str(HANG_SECONDS),
+}
+"""For a worker that no fault strikes: nothing that it holds runs out on a busy machine."""
 SOURCE = "name: chaos\nscores: []\n"
 
 
@@ -98,7 +107,7 @@ class WorkerProcess:
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask its health server."""
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -205,7 +214,7 @@ class Chaos:
     async def terminate(self, worker: WorkerProcess) -> int:
         """Send SIGTERM and return the exit code."""
         worker.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(worker.process.wait, 60)
+        code = await asyncio.to_thread(worker.process.wait, HANG_SECONDS)
         self.workers.remove(worker)
         return code
 
@@ -220,7 +229,7 @@ class Chaos:
     def restart_broker(self) -> None:
         {"rabbitmq": brokers.rabbitmq, "redis": brokers.redis}[self.kind]().restart()
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
         """Wait until `condition` holds."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -267,10 +276,19 @@ class Chaos:
         row = rows.fetchone()
         return row[0] if row else 0
 
+    async def lease_ends(self) -> list[tuple[str, float]]:
+        """Return the jobs in work, and when their leases end."""
+        rows = await asyncio.to_thread(
+            self._counting.execute,
+            f"SELECT id, lease_expires_at FROM {schema.jobs.name} WHERE status = %s",
+            (JobStatus.IN_PROGRESS.value,),
+        )
+        return rows.fetchall()
+
     async def completed(self) -> int:
         return await self.count(JobStatus.COMPLETED)
 
-    async def until_completed(self, count: int, seconds: float = 60) -> None:
+    async def until_completed(self, count: int, seconds: float = HANG_SECONDS) -> None:
         """Wait until the run is well under way."""
         async with asyncio.timeout(seconds):
             while await self.completed() < count:
@@ -339,6 +357,8 @@ async def chaos(kind: str) -> AsyncIterator[Chaos]:
         await asyncio.to_thread(upgrade, url)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plexus-chaos-")))
         rig: Any = {"rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}[kind]()
+        if kind == "rabbitmq":  # a worker that stands still is given up in less than half a minute
+            rig.url = rig.url.replace(f"heartbeat={HANG_SECONDS}", "heartbeat=10")
         run = Chaos(kind, rig, url, folder)
         version = content_version(SOURCE)
         await run.stores.catalog.put_scorecard(

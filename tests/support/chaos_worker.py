@@ -1,12 +1,14 @@
-"""The real worker with faults put into it by variables: a slow engine, a store that refuses, a wrong clock."""
+"""The real worker with faults put into it by variables: a slow engine, one that holds its jobs, a wrong clock, …"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from plexus_scoring.model.errors import StoreUnavailable
@@ -18,10 +20,32 @@ def slow_engine(seconds: float) -> None:
     real = mock.MockEngine.score
 
     async def score(self: Any, context: Any) -> Any:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # clock: work to be struck in; nothing waits for its end
         return await real(self, context)
 
     mock.MockEngine.score = score  # type: ignore[method-assign]
+
+
+def holding_engine(folder: Path) -> None:
+    """Name each job in a file of the folder, and go on with it when the folder is gone."""
+    from plexus_scoring.engines import mock  # noqa: PLC0415  after the clock is wrong
+
+    real = mock.MockEngine.score
+
+    async def score(self: Any, context: Any) -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / context.job_id).touch()
+            while folder.exists():  # noqa: ASYNC240  a look at a local file
+                await asyncio.sleep(0.01)
+        return await real(self, context)
+
+    mock.MockEngine.score = score  # type: ignore[method-assign]
+
+
+def frequent_renewals(count: int) -> None:
+    from plexus_scoring.service import lease  # noqa: PLC0415  after the clock is wrong
+
+    lease.RENEWALS_PER_LEASE = count
 
 
 def refusing_store(share: float) -> None:
@@ -57,6 +81,10 @@ def main() -> None:
         wrong_clock(skew)
     if seconds := float(environ.get("CHAOS_ENGINE_SECONDS", "0")):
         slow_engine(seconds)
+    if folder := environ.get("CHAOS_ENGINE_HOLDS"):
+        holding_engine(Path(folder))
+    if count := int(environ.get("CHAOS_RENEWALS_PER_LEASE", "0")):
+        frequent_renewals(count)
     if share := float(environ.get("CHAOS_STORE_REFUSES", "0")):
         refusing_store(share)
     from plexus_scoring.cli import main as run  # noqa: PLC0415  after the clock is wrong

@@ -207,7 +207,7 @@ class ScriptedChatServer:
         messages: list[dict[str, str]],
     ) -> bytes | None:
         if reply.get("delay"):
-            await asyncio.sleep(reply["delay"])
+            await asyncio.sleep(reply["delay"])  # clock: as the script says
         if reply.get("hang"):
             await self._stop.wait()
         if reply.get("hang") or reply.get("drop"):

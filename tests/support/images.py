@@ -18,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("buildah", "podman", "runc", "mmdebstrap")
+# With its isolation "chroot" buildah ends as soon as a RUN does, whether or not what it wrote was passed on by then.
+ENGINE = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "oci", "BUILDAH_RUNTIME": "runc"}
 STAND_IN = "localhost/plexus-standin:bookworm"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
@@ -42,11 +44,9 @@ def require_engine() -> None:
     missing(reason)
 
 
-def run(
-    *command: str, check: bool = True, timeout: float = 600, **options
-) -> subprocess.CompletedProcess[str]:
+def run(*command: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
     """Run a command with its output kept; on failure the output is the assertion's message."""
-    environment = {**os.environ, "STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
+    environment = {**os.environ, **ENGINE}
     done = subprocess.run(
         command,
         check=False,
@@ -54,7 +54,6 @@ def run(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=timeout,
         **options,
     )
     if check and done.returncode != 0:

@@ -53,16 +53,16 @@ class Proxy:
 
     async def cut_for(self, seconds: float) -> None:
         self.cut()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # clock: so long lasts the fault
         self.heal()
 
     async def freeze_for(self, seconds: float) -> None:
         self.freeze()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # clock: so long lasts the fault
         self.heal()
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _start(self) -> None:
         self._flowing.set()

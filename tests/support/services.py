@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 30.0
+from tests.support.clock import HANG_SECONDS
 
 
 def require(program: str, *, among: str = "", install: str) -> Path:
@@ -70,7 +70,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter the block when `ready` says so.
 
-    It is ended with SIGTERM, after ten seconds with SIGKILL. If it does not come up, the end of its log is shown.
+    It is ended with SIGTERM, and with SIGKILL if it hangs. If it does not come up, the end of its log is shown.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -89,7 +89,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(HANG_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
@@ -146,9 +146,9 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
 def _wait_until_ready(
     process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path
 ) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
+        if process.poll() is not None or time.monotonic() > deadline:  # clock: a hang
             state = (
                 f"ended with {process.returncode}" if process.returncode is not None else "hangs"
             )

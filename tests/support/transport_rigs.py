@@ -30,6 +30,7 @@ from plexus_scoring.transports.sqs_admin import SqsAdmin
 from plexus_scoring.transports.sqs_poll import SqsSource
 from tests.support import brokers
 from tests.support.aws import require_embedded_aws
+from tests.support.clock import HANG_SECONDS
 
 
 class Rig(Protocol):
@@ -99,7 +100,7 @@ class RabbitRig:
 class RedisRig:
     counts = True
 
-    def __init__(self, port: int | None = None, lock_seconds: float = 2.0) -> None:
+    def __init__(self, port: int | None = None, lock_seconds: float = 5 * HANG_SECONDS) -> None:
         name = f"test-{uuid.uuid4().hex[:8]}"
         self.name = name
         self.lock_seconds = lock_seconds
@@ -137,7 +138,7 @@ def _embedded_aws() -> EmbeddedAws:
 class SqsRig:
     counts = False
 
-    def __init__(self, visibility_seconds: float = 2.0) -> None:
+    def __init__(self, visibility_seconds: float = 5 * HANG_SECONDS) -> None:
         self.server = server = _embedded_aws()
         self.visibility_seconds = visibility_seconds
         client = server.client("sqs")
@@ -191,10 +192,9 @@ class SqsRig:
 
 
 @contextlib.asynccontextmanager
-async def open_rig(kind: str) -> AsyncIterator[Rig]:
-    rig: Any = {"memory": MemoryRig, "rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}[
-        kind
-    ]()
+async def open_rig(kind: str, **options: float) -> AsyncIterator[Rig]:
+    rigs = {"memory": MemoryRig, "rabbitmq": RabbitRig, "redis": RedisRig, "sqs": SqsRig}
+    rig: Any = rigs[kind](**options)
     try:
         yield rig
     finally:
@@ -202,7 +202,7 @@ async def open_rig(kind: str) -> AsyncIterator[Rig]:
             await rig.aclose()
 
 
-async def eventually(condition: Any, seconds: float = 15) -> Any:
+async def eventually(condition: Any, seconds: float = HANG_SECONDS) -> Any:
     """Wait until `condition` (maybe a coroutine function) answers something true."""
     async with asyncio.timeout(seconds):
         while True:

@@ -54,6 +54,53 @@ def test_the_worker_has_what_each_transport_needs(transport):
     settings.require(*required_fields(settings, transport))
 
 
+# PostgreSQL numbers its releases with two parts.
+PARTS = {"postgres": 2}
+
+
+def is_exact(image):
+    """Whether an image's tag names one release: 1.2.3, 1.2.3-variant, or with a digest."""
+    name, _, tag = image.partition("@")[0].rpartition(":")
+    version = re.fullmatch(r"(\d+(?:\.\d+)*)(-[a-z0-9.]+)?", tag)
+    return bool(name and version) and version[1].count(".") + 1 == PARTS.get(name, 3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "redis",
+        "redis:latest",
+        "redis:7",
+        "redis:7.4",
+        "redis:alpine",
+        "postgres:17",
+        "host:5000/redis",
+    ],
+)
+def test_a_tag_that_moves_is_not_exact(image):
+    assert not is_exact(image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["redis:7.4.9", "redis:7.4.9-alpine", "postgres:17.10", f"redis:7.4.9@sha256:{'0' * 64}"],
+)
+def test_a_release_is_exact(image):
+    assert is_exact(image)
+
+
+def test_every_image_that_is_not_built_here_is_one_release():
+    ours = {load()["services"]["migrate"]["image"]}
+    images = {service["image"] for service in load()["services"].values()} - ours
+    assert len(images) == 4
+    assert [image for image in images if not is_exact(image)] == []
+
+
+def test_the_emulator_is_the_one_that_the_tests_run():
+    locked = (FILE.parents[1] / "requirements" / "ministack.txt").read_text()
+    assert f"ministack=={example()['MINISTACK_VERSION']} " in locked
+
+
 def test_only_loopback_ports_are_published():
     for service in load()["services"].values():
         for port in service.get("ports", []):

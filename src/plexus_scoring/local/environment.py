@@ -140,7 +140,7 @@ class ExecutionEnvironment:
         if process is not None and ended is not None:
             if self.usable:
                 kill_group(process.pid, signal.SIGTERM)
-                await asyncio.wait({ended}, timeout=self._function.stop_grace)
+                await _first_of(self._function.stop_grace, ended)
             kill_group(process.pid)
             await ended
             leash.release(process.pid)

@@ -222,9 +222,7 @@ def parse_request(
     """
     message = body if isinstance(body, dict) else decode_json(body)
     if not isinstance(message, dict):
-        raise InvalidRequest(
-            f"the message must be a JSON object with scoring_job_id, not {_json_type(message)}"
-        )
+        raise not_an_object(message)
     try:
         typed = msgspec.convert(message, _Body)
     except msgspec.ValidationError as error:
@@ -244,6 +242,13 @@ def parse_request(
         reply_to=typed.reply_to,
         traceparent=valid_traceparent(typed.traceparent),
         extra=extra,
+    )
+
+
+def not_an_object(value: object) -> InvalidRequest:
+    """Return the error of a message that is another JSON value than an object."""
+    return InvalidRequest(
+        f"the message must be a JSON object with scoring_job_id, not {_json_type(value)}"
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import AttemptsExhausted, ScoringError, StoreUnavailable
+from plexus_scoring.ports import Sleep
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
 from plexus_scoring.transports.base import Delivery, Envelope, Gate, Pace, Source
@@ -46,6 +47,8 @@ class Consumer:
         gate: Gate | None = None,
         pace: Pace | None = None,
         metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         """Put the parts together.
 
@@ -59,6 +62,8 @@ class Consumer:
             gate: While it is shut no message is taken.
             pace: How many messages may be in work beyond `concurrency`; None: none.
             metrics: Where the number in flight and the messages' age go.
+            clock: Monotonic seconds, for how long a message is held.
+            sleep: Waits between two looks at what is held, and before a broker is asked again.
         """
         self._source = source
         self._decide = decide
@@ -69,6 +74,8 @@ class Consumer:
         self._gate = gate
         self._pace = pace
         self._metrics: Metrics = metrics or NoMetrics()
+        self._clock = clock
+        self._sleep = sleep
         self._running: dict[asyncio.Task[None], tuple[Delivery, float]] = {}
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -127,7 +134,7 @@ class Consumer:
                 log.warning(
                     "%s cannot be opened, again in %.1f s: %s", self._source.name, wait, error
                 )
-                await self._until_stopped_or(asyncio.sleep(wait))
+                await self._until_stopped_or(self._sleep(wait))
                 wait = min(RECEIVE_BACKOFF[1], wait * 2)
             else:
                 return True
@@ -151,7 +158,7 @@ class Consumer:
                 log.warning(
                     "%s cannot be read, again in %.1f s: %s", self._source.name, wait, error
                 )
-                await self._until_stopped_or(asyncio.sleep(wait))
+                await self._until_stopped_or(self._sleep(wait))
                 wait = min(RECEIVE_BACKOFF[1], wait * 2)
                 continue
             wait = RECEIVE_BACKOFF[0]
@@ -172,14 +179,14 @@ class Consumer:
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._work(delivery))
-        self._running[task] = (delivery, time.monotonic())
+        self._running[task] = (delivery, self._clock())
         task.add_done_callback(self._ended)
         self._metrics.gauge(names.IN_FLIGHT, len(self._running))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         _, since = self._running.pop(task)
         if self._pace is not None:
-            self._pace.job_took(time.monotonic() - since)
+            self._pace.job_took(self._clock() - since)
         self._slot.set()
         self._metrics.gauge(names.IN_FLIGHT, len(self._running))
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -247,11 +254,11 @@ class Consumer:
     async def _hold(self) -> None:
         """Extend what is held, up to the cap; end what overran it."""
         extend_every = self._source.hold_seconds and self._source.hold_seconds / 3
-        next_extension = time.monotonic() + (extend_every or 0)
+        next_extension = self._clock() + (extend_every or 0)
         # Not for ever: redis-py takes a cancellation while it connects for a failure to connect.
         while self._holding:
-            await asyncio.sleep(min(_HOLD_CHECK_SECONDS, extend_every or _HOLD_CHECK_SECONDS))
-            now = time.monotonic()
+            await self._sleep(min(_HOLD_CHECK_SECONDS, extend_every or _HOLD_CHECK_SECONDS))
+            now = self._clock()
             # The handler has its deadline; this is for one that does not keep it.
             cap = self._max_hold + GIVE_BACK_SECONDS
             for task, (delivery, since) in self._running.items():

@@ -1,7 +1,9 @@
 """Works on whatever invoked the scoring function.
 
 An exception would fail a whole batch and an empty failure list would mean success, so every record gets its own
-answer, and whatever is not surely done is reported (AWS, "Implementing partial batch responses").
+answer, and whatever is not surely done is reported (AWS, "Implementing partial batch responses"). A malformed record
+is dead-lettered. One that cannot be, and has no id to be reported by, is reported by an empty one: Lambda then brings
+the whole batch back, in which what was done is a duplicate.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from plexus_scoring.aws import Aws, translate
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
+from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.messages import ScoringRequest
 from plexus_scoring.ports import Clock
 from plexus_scoring.transports.lambda_events import (
+    ObjectCreated,
     Poll,
     SqsMessage,
+    Unreadable,
     Work,
     encode_work,
     read_event,
@@ -111,16 +116,15 @@ class ScoringFunction:
         is cut and given back; until a quarter before it, the open messages are set to come back. The last quarter is
         for the answer and the metrics: were it late, Lambda would fail the whole batch.
         """
-        answers: dict[str, Ack | Retry] = {}
+        answers: dict[int, Ack | Retry] = {}
         lanes = iter(_lanes(messages))
 
         async def work_on_lanes() -> None:
             for lane in lanes:
-                for message in lane:
+                for place in lane:
                     if self._clock.now() >= deadline:
                         return
-                    answer = await self._answer(message, deadline)
-                    answers[message.message_id] = answer
+                    answers[place] = answer = await self._answer(messages[place], deadline)
                     if isinstance(answer, Retry):
                         break  # what follows in a FIFO group must not overtake it
 
@@ -133,12 +137,16 @@ class ScoringFunction:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=self._margin / 8)
-        open_ = [m for m in messages if not isinstance(answers.get(m.message_id), Ack)]
-        unanswered = sum(message.message_id not in answers for message in open_)
+        open_ = [
+            (message, answers.get(place))
+            for place, message in enumerate(messages)
+            if not isinstance(answers.get(place), Ack)
+        ]
+        unanswered = sum(answer is None for _, answer in open_)
         if unanswered:
             log.warning("out of time or order: %d records go back to the queue", unanswered)
-        await self._hide(open_, answers, until=ends - self._margin / 4)
-        return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m in open_]}
+        await self._hide(open_, until=ends - self._margin / 4)
+        return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m, _ in open_]}
 
     async def _answer(self, message: SqsMessage, deadline: float) -> Ack | Retry:
         """Work on one record; whatever goes wrong there is its own affair."""
@@ -149,19 +157,19 @@ class ScoringFunction:
             return Retry(UNFORESEEN_RETRY_SECONDS)
 
     async def _hide(
-        self, messages: list[SqsMessage], answers: Mapping[str, Ack | Retry], *, until: float
+        self, open_: list[tuple[SqsMessage, Ack | Retry | None]], *, until: float
     ) -> None:
         """Set when open messages come back: at once if they were not begun or were cut.
 
         Best effort: what is not reached in time comes back at the queue's own visibility timeout.
         """
-        if not messages or self._request_queue_url is None:
-            return
         waits = [
             (message.receipt_handle, answer.after if isinstance(answer, Retry) else 0.0)
-            for message in messages
-            for answer in (answers.get(message.message_id),)
+            for message, answer in open_
+            if message.receipt_handle
         ]
+        if not waits or self._request_queue_url is None:
+            return
         try:
             async with asyncio.timeout(max(0.0, until - self._clock.now())):
                 await change_visibility(self._aws, self._request_queue_url, waits)
@@ -208,18 +216,33 @@ class ScoringFunction:
     async def _direct(self, work: list[Work], deadline: float) -> dict[str, Any]:
         """Work that came without a queue: a direct invocation, S3, SNS or EventBridge."""
         done: list[tuple[str, Disposition]] = []
-        for part in work:
-            disposition = await self._messages.work_on_part(part, deadline)
-            if isinstance(disposition, Retry):
-                await self._later(part, disposition)
-            elif isinstance(disposition, DeadLetter):
-                queue = await self._messages.dead_letter_queue()
-                if queue is not None:
-                    body = encode_work(part)
-                    await queue.put(body, disposition.reason, attributes={}, source="invocation")
-            identifier = part.request_id if isinstance(part, ScoringRequest) else part.ref.key
-            done.append((identifier, disposition))
+        failure: Exception | None = None
+        for place, part in enumerate(work):
+            try:
+                disposition = await self._messages.work_on_part(part, deadline)
+                await self._keep(part, disposition)
+            except Exception as error:
+                if len(work) == 1:
+                    raise
+                log.exception("part %d of the event is not done: the invoker must repeat it", place)
+                failure = failure or error
+                continue
+            done.append((_identifier(part, place), disposition))
+        if failure is not None:  # the others are done; repeated, they are duplicates
+            raise failure
         return summary(done)
+
+    async def _keep(self, part: Work, disposition: Disposition) -> None:
+        """Put on a queue what is not done or can never work; there is none that it could stay on."""
+        if isinstance(disposition, Retry):
+            await self._later(part, disposition)
+        elif isinstance(disposition, DeadLetter):
+            queue = await self._messages.dead_letter_queue()
+            if queue is not None:
+                body = encode_work(part)
+                await queue.put(body, disposition.reason, attributes={}, source="invocation")
+            elif isinstance(part, Unreadable):
+                raise InvalidRequest(part.problem)
 
     async def _later(self, work: Work, retry: Retry) -> None:
         """Put the work on the request queue; without one, have the invoker repeat it."""
@@ -236,10 +259,16 @@ class ScoringFunction:
             raise translate(error, f"queue {self._request_queue_url}") from error
 
 
-def _lanes(messages: Iterable[SqsMessage]) -> list[list[SqsMessage]]:
-    """Return messages that may be worked on side by side; a FIFO group's stay in order in one lane."""
-    lanes: dict[str, list[SqsMessage]] = defaultdict(list)
-    for message in messages:
+def _identifier(part: Work, place: int) -> str:
+    if isinstance(part, ScoringRequest):
+        return part.request_id
+    return part.ref.key if isinstance(part, ObjectCreated) else f"record {place}"
+
+
+def _lanes(messages: Iterable[SqsMessage]) -> list[list[int]]:
+    """Return the places of messages that may be worked on side by side; a FIFO group's stay in order in one lane."""
+    lanes: dict[str | int, list[int]] = defaultdict(list)
+    for place, message in enumerate(messages):
         fifo = message.queue.endswith(".fifo") and message.group is not None
-        lanes[f"group {message.group}" if fifo else f"message {message.message_id}"].append(message)
+        lanes[f"group {message.group}" if fifo else place].append(place)
     return list(lanes.values())

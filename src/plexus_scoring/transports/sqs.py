@@ -36,6 +36,8 @@ MAX_VISIBILITY = 43_200
 """Twelve hours, SQS's limit of a visibility timeout."""
 _VISIBILITY_CALLS = 4  # at a time: threads of the pool stay free, and a deadline is noticed
 
+# What SQS takes for the name of an attribute; those of a forged event may be others.
+_ATTRIBUTE_NAME = re.compile(r"(?!(?i:aws|amazon)\.)(?=.{1,256}\Z)[\w-]+(\.[\w-]+)*", re.ASCII)
 # SQS refuses attribute values with characters outside of XML 1.0's.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -175,7 +177,11 @@ class DeadLetterQueue:
         }
         if reason.type:
             ours["reason_type"] = reason.type
-        theirs = {name: value for name, value in attributes.items() if name not in ours and value}
+        theirs = {
+            name: attribute_text(value)
+            for name, value in attributes.items()
+            if name not in ours and value and _ATTRIBUTE_NAME.fullmatch(name)
+        }
         kept = dict(list((ours | theirs).items())[:10])
         message = OutgoingMessage(attribute_text(body) or " ", kept)
         if message.size > MAX_BYTES:

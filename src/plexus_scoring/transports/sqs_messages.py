@@ -22,7 +22,13 @@ from plexus_scoring.model.messages import ScoringRequest, decode_json, valid_tra
 from plexus_scoring.ports import AttachmentStore, Clock, Responder
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
-from plexus_scoring.transports.lambda_events import ObjectCreated, SqsMessage, Work, read_work
+from plexus_scoring.transports.lambda_events import (
+    ObjectCreated,
+    SqsMessage,
+    Unreadable,
+    Work,
+    read_work,
+)
 from plexus_scoring.transports.objects import request_of_object
 from plexus_scoring.transports.requests import handle_received, refuse
 from plexus_scoring.transports.sqs import (
@@ -88,18 +94,17 @@ class SqsMessages:
     async def work_on(self, message: SqsMessage, deadline: float | None) -> Ack | Retry:
         """Work on a message. A `DeadLetter` is carried out here, so the answer is `Ack` or `Retry`."""
         if message.sent_at is not None:
-            self._metrics.observe(names.QUEUE_AGE_SECONDS, self._clock.now() - message.sent_at)
+            age = max(0.0, self._clock.now() - message.sent_at)
+            self._metrics.observe(names.QUEUE_AGE_SECONDS, age)
+        if message.problem is not None:
+            return await self._refuse(message, InvalidRequest(message.problem))
         exchange = message.attributes.get("request_id") or None
         value: object = None
         try:
             value = decode_json(message.body)
             parts = read_work(value, default_account=self._account, correlation_id=exchange)
         except InvalidRequest as error:
-            log.error("message %s: %s", message.message_id, error)  # noqa: TRY400  one line says it all
-            refusal = await refuse(self._responder, error, value, correlation_id=exchange)
-            if isinstance(refusal, DeadLetter):
-                return await self.bury(message, refusal.reason)
-            return refusal
+            return await self._refuse(message, error, value, exchange)
         trace = valid_traceparent(message.attributes.get("traceparent"))
         dispositions = [
             await self.work_on_part(_with_trace(part, trace), deadline) for part in parts
@@ -115,6 +120,9 @@ class SqsMessages:
 
     async def work_on_part(self, work: Work, deadline: float | None) -> Disposition:
         """Work on one request, reading it from its object first where it is one."""
+        if isinstance(work, Unreadable):
+            log.error("part of an event or message not usable: %s", work.problem)
+            return DeadLetter(InvalidRequest(work.problem).info())
         try:
             if isinstance(work, ObjectCreated):
                 work = await request_of_object(
@@ -127,6 +135,20 @@ class SqsMessages:
             log.warning("object not readable now: %s", error)
             return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
         return await handle_received(self._handle, work, deadline, system="aws_sqs")
+
+    async def _refuse(
+        self,
+        message: SqsMessage,
+        error: InvalidRequest,
+        value: object = None,
+        exchange: str | None = None,
+    ) -> Ack | Retry:
+        """Answer a message that cannot be read, where the caller can be told, and dead-letter it."""
+        log.error("message %s: %s", message.message_id or "without an id", error)
+        refusal = await refuse(self._responder, error, value, correlation_id=exchange)
+        return (
+            await self.bury(message, refusal.reason) if isinstance(refusal, DeadLetter) else refusal
+        )
 
     async def bury(self, message: SqsMessage, reason: ErrorInfo) -> Ack | Retry:
         """Keep a message in the dead-letter queue; if that cannot be, SQS's own redrive must."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plexus_scoring.model.errors import EngineUnavailable, ScoringError, StoreUnavailable
+from plexus_scoring.ports import Sleep
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
 
@@ -109,12 +110,17 @@ class Breaker:
         seconds: float,
         metrics: Metrics,
         changed: Callable[[str, str | None], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """Make a circuit for each dependency of `WATCHED`."""
+        """Make a circuit for each dependency of `WATCHED`; `clock` and `sleep` are theirs."""
         self._metrics = metrics
         self._tell = changed
+        self._sleep = sleep
         self.circuits = {
-            part: Circuit(name, failures=failures, seconds=seconds, changed=self._on_change)
+            part: Circuit(
+                name, failures=failures, seconds=seconds, changed=self._on_change, clock=clock
+            )
             for part, (name, _, _) in WATCHED.items()
         }
         for circuit in self.circuits.values():
@@ -127,8 +133,8 @@ class Breaker:
 
     async def wait_open(self) -> None:
         """Wait until jobs may be taken."""
-        while not self.is_open:  # noqa: ASYNC110  it is time that opens it, not an event
-            await asyncio.sleep(self._wait)
+        while not self.is_open:
+            await self._sleep(self._wait)
 
     def tick(self) -> None:
         """To be called about every second."""

@@ -16,16 +16,19 @@ ALIVE_PATHS = frozenset({"/livez", "/healthz", "/health"})
 class Health:
     """What the process knows of itself. Written by the loop, read by the server's threads."""
 
-    def __init__(self, *, stale_seconds: float) -> None:
-        """A loop that has not run for `stale_seconds` hangs."""
+    def __init__(
+        self, *, stale_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """A loop that has not run for `stale_seconds` hangs; `clock` gives monotonic seconds."""
         self._stale_seconds = stale_seconds
-        self._beat = time.monotonic()
+        self._clock = clock
+        self._beat = clock()
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {"start": "starting"}
 
     def beat(self) -> None:
         """The loop runs."""
-        self._beat = time.monotonic()
+        self._beat = self._clock()
 
     def set_problem(self, what: str, problem: str | None) -> None:
         """Note why no work can be done, or that `what` is well again."""
@@ -37,7 +40,7 @@ class Health:
 
     def alive(self) -> tuple[bool, dict[str, object]]:
         """Return whether the loop runs. No dependency is asked: a restart would not mend one."""
-        age = time.monotonic() - self._beat
+        age = self._clock() - self._beat
         alive = age <= self._stale_seconds
         body: dict[str, object] = {"status": "ok" if alive else "hanging"}
         if not alive:

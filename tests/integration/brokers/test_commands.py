@@ -48,7 +48,6 @@ def command(rig, tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
         assert ended.returncode == code, ended.stderr
         return ended

@@ -102,7 +102,7 @@ async def respond_to(rig: RabbitRig, *, reply_to: str, correlation_id: str) -> d
         persistent(reply_to=reply_to, correlation_id=correlation_id),
         routing_key=rig.topology.request,
     )
-    await asyncio.wait_for(handled.wait(), 20)
+    await handled.wait()
     worker.stop()
     await running
     rig.connection = RabbitConnection(rig.url)
@@ -217,7 +217,7 @@ async def test_a_direct_reply_reaches_its_requester(rig):
         await channel.basic_publish(b"{}", routing_key=rig.topology.request, properties=properties)
         worker = consumer(rig.source(), answer)
         running = asyncio.create_task(worker.run())
-        message = await asyncio.wait_for(replies.get(), 20)
+        message = await replies.get()
         worker.stop()
         await running
     assert json.loads(message.body)["request_id"] == "r"
@@ -347,7 +347,7 @@ async def test_a_full_dead_letter_queue_loses_nothing(rig):
         stats = await rig.admin.stats()
         return not stats.waiting and stats.dead + stats.delayed == 8
 
-    await eventually(all_kept, 20)
+    await eventually(all_kept)
     stats = await rig.admin.stats()
     assert stats.delayed > 0  # what found no room waits for it
     worker.stop()
@@ -362,7 +362,6 @@ def test_the_command_names_every_missing_variable_and_ends_with_1():
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )  # fmt: skip
     assert ended.returncode == 1
     (line,) = ended.stderr.strip().splitlines()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -21,11 +22,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.chaos import Account, Chaos, chaos, finish
+from tests.support.clock import HANG_SECONDS
 
 LONG = "CHAOS_JOBS" in os.environ
 JOBS = int(os.environ.get("CHAOS_JOBS", "60"))
 """Jobs of a run; in the short version, jobs that each fault strikes."""
-SECONDS = 60 + JOBS / 20
+SECONDS = 5 * HANG_SECONDS + JOBS / 10  # only a hang takes so long
 BROKERS = ["rabbitmq", "redis", "sqs"]
 UNTIL = 0.8  # of the jobs of a long run are done when the last fault strikes
 
@@ -35,45 +37,58 @@ pytestmark = [
 ]
 
 
+async def pause(seconds: float) -> None:
+    """Let a long run go on for a while between two strikes."""
+    if LONG:
+        await asyncio.sleep(seconds)  # clock: nothing waits for it
+
+
 async def kill_9(run: Chaos) -> None:
-    await asyncio.sleep(3 if LONG else 0)
+    await pause(3)
     await run.kill_any()
 
 
 async def broker_restart(run: Chaos) -> None:
     await asyncio.to_thread(run.restart_broker)
-    await asyncio.sleep(10 if LONG else 0)
+    await pause(10)
 
 
 async def broker_cut(run: Chaos) -> None:
     assert run.broker_line is not None
     await run.broker_line.cut_for(1)
-    await asyncio.sleep(2 if LONG else 0)
+    await pause(2)
 
 
 async def broker_half_open(run: Chaos) -> None:
     assert run.broker_line is not None
-    await run.broker_line.freeze_for(25 if LONG else 2)  # RabbitMQ's heartbeat here is 10 s
-    await asyncio.sleep(5 if LONG else 0)
+    await run.broker_line.freeze_for(25 if LONG else 2)  # longer than the heartbeat
+    await pause(5)
 
 
 async def database_cut(run: Chaos) -> None:
     assert run.database_line is not None
     await run.database_line.cut_for(1)
-    await asyncio.sleep(2 if LONG else 0)
+    await pause(2)
 
 
 async def database_half_open(run: Chaos) -> None:
     assert run.database_line is not None
     await run.database_line.freeze_for(10 if LONG else 2)
-    await asyncio.sleep(5 if LONG else 0)
+    await pause(5)
 
 
 async def stall(run: Chaos) -> None:
-    """Stop a process for longer than its lease. It must hold jobs then, and its late completions are refused."""
-    sleeper = run.workers[0]
+    """Stop a process that holds jobs until others have completed them. Its late completions are refused."""
+    hold = run.folder / "held"
+    hold.mkdir()
+    sleeper = await run.start_worker(
+        CHAOS_ENGINE_HOLDS=str(hold), PLEXUS_JOB_TIMEOUT_SECONDS="3600"
+    )
+    while not any(hold.iterdir()):
+        await run.submit(10, times=2)
     sleeper.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(30 if LONG else 1.5 * run.lease_seconds)
+    await run.until_completed(len(run.ids), SECONDS)
+    shutil.rmtree(hold)
     sleeper.process.send_signal(signal.SIGCONT)
     await run.until(lambda: "dropping the work" in sleeper.output())
 
@@ -83,7 +98,7 @@ async def redeploy(run: Chaos) -> None:
     for old in list(run.workers):
         await run.start_worker()
         assert await run.terminate(old) == 0
-    await asyncio.sleep(3 if LONG else 0)
+    await pause(3)
 
 
 async def nothing(run: Chaos) -> None:

@@ -140,14 +140,21 @@ async def test_workers_have_no_environment_and_only_their_pipes(interpreter, mon
         assert not [file for file in files if file.startswith("socket:")]
 
 
-async def test_a_worker_killed_in_the_middle_of_a_call_costs_nothing(interpreter):
+async def test_a_worker_killed_in_the_middle_of_a_call_costs_nothing(interpreter, monkeypatch):
     function = make(
         interpreter, "def f(context):\n    for i in range(3_000_000):\n        pass\n    return i"
     )
     await make(interpreter)(GIVEN)
+    feed, called = interpreter._feed, asyncio.Event()
+
+    async def noting(session, code, place, inputs=None):
+        if inputs is not None:
+            called.set()
+        return await feed(session, code, place, inputs)
+
+    monkeypatch.setattr(interpreter, "_feed", noting)
     running = asyncio.create_task(function(GIVEN))
-    await until(lambda: interpreter._pool is not None)
-    await asyncio.sleep(0.02)
+    await called.wait()
     for pid in workers():
         os.kill(pid, signal.SIGKILL)
     assert (await running).value == 2_999_999

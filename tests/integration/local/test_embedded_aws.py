@@ -12,6 +12,7 @@ import pytest
 from plexus_scoring.local.embedded_aws import EmbeddedAws
 from plexus_scoring.model.errors import StoreUnavailable
 from tests.support.aws import require_embedded_aws, unique_name
+from tests.support.clock import HANG_SECONDS
 
 
 def listening_addresses(pid):
@@ -86,6 +87,6 @@ time.sleep(600)
         parent.send_signal(signal.SIGKILL)
     try:
         # A pidfd is readable once its process has ended.
-        assert select.select([ended], [], [], 10)[0]
+        assert select.select([ended], [], [], HANG_SECONDS)[0]
     finally:
         os.close(ended)

@@ -26,7 +26,7 @@ def served(make_function, tmp_path):
 @pytest.fixture
 def post(served):
     host, port = served.endpoint_url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port))
 
     def send(body=b"{}", path=PATH, method="POST", **headers):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -139,7 +139,7 @@ def test_boto3_invokes_by_name_and_by_arn(served, make_function):
 )
 def test_http_at_its_edges(served, sent, answered):
     host, port = served.endpoint_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port))) as connection:
         connection.sendall(sent)
         assert connection.recv(4096).startswith(answered)
 

@@ -92,12 +92,12 @@ serve("echo_back", 0, root=Path({str(root)!r}))
     with process:
         announced = process.stderr.readline().split()
         address, path = announced[2].removeprefix("http://").split("/", 1)
-        connection = http.client.HTTPConnection(address, timeout=30)
+        connection = http.client.HTTPConnection(address)
         connection.request("POST", f"/{path}", b'{"n": 1}')
         assert json.loads(connection.getresponse().read())["event"] == {"n": 1}
         connection.close()
         process.send_signal(stop)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate()
     assert process.returncode == 0
     assert "working\n" in log
     assert "Traceback" not in log
@@ -115,7 +115,7 @@ def test_beside_an_embedded_aws_other_commands_join_in(tmp_path):
         lines = iter(process.stdout.readline, "}\n")
         announced = json.loads("".join([*lines, "}"]))
         address, path = announced["url"].removeprefix("http://").split("/", 1)
-        connection = http.client.HTTPConnection(address, timeout=60)
+        connection = http.client.HTTPConnection(address)
         body = {"request_id": "first", "scorecard": "call-centre-quality", "score": "Greeting"}
         body["item"] = {"id": "call-billing-dispute"}
         connection.request("POST", f"/{path}", json.dumps(body))

@@ -34,7 +34,7 @@ def is_alive(pid):
 
 
 async def until_gone(pid):
-    """Wait for the end of a process that is not our child; fails after 10 s."""
+    """Wait for the end of a process that is not our child;"""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -43,7 +43,7 @@ async def until_gone(pid):
     ended = asyncio.Event()
     loop.add_reader(pidfd, ended.set)
     try:
-        await asyncio.wait_for(ended.wait(), 10)
+        await ended.wait()
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
@@ -69,7 +69,7 @@ async def test_a_handler_sees_what_lambda_shows_it(make_function, monkeypatch):
     assert seen["function_name"] == "score-it"
     assert seen["arn"] == "arn:aws:lambda:us-east-1:000000000000:function:score-it"
     assert seen["memory"] == "512"
-    assert 15_000 < seen["remaining_ms"] <= 20_000
+    assert 0 < seen["remaining_ms"] <= function.timeout * 1_000
     assert seen["client_context"] == {"a": "b"}
     assert seen["cwd"] == variables["LAMBDA_TASK_ROOT"] == str(function.task_root)
     assert variables["_HANDLER"] == "probe.describe"
@@ -134,16 +134,22 @@ async def test_an_exception_is_an_unhandled_error_and_the_process_goes_on(runtim
     assert runtime.cold_starts == 1
 
 
-async def test_a_timeout_kills_the_process_and_the_next_event_gets_a_new_one(make_function):
-    async with LambdaRuntime(make_function(timeout=1.0)) as runtime:
+async def test_a_timeout_kills_the_process_and_the_next_event_gets_a_new_one(
+    make_function, log, time_up
+):
+    async with LambdaRuntime(make_function(timeout=100.0), log) as runtime:
         before = json.loads((await runtime.invoke(event())).payload)["pid"]
-        result = await runtime.invoke(event("hang"))
+        hanging = asyncio.create_task(runtime.invoke(event("hang")))
+        await log.wait_for("about to hang\n")
+        time_up.set()
+        result = await hanging
+        time_up.clear()
         assert not is_alive(before)
         after = json.loads((await runtime.invoke(event())).payload)["pid"]
     assert result.function_error == "Unhandled"
     assert json.loads(result.payload) == {
         "errorType": "Sandbox.Timedout",
-        "errorMessage": f"RequestId: {result.request_id} Error: Task timed out after 1.00 seconds",
+        "errorMessage": f"RequestId: {result.request_id} Error: Task timed out after 100.00 seconds",
     }
     assert b"about to hang\n" in result.log_tail
     assert after != before
@@ -173,8 +179,9 @@ async def test_the_last_words_of_a_process_are_in_its_tail(runtime):
 
 
 async def test_a_process_that_died_while_idle_is_replaced(runtime):
-    await runtime.invoke(event("die_after_answer"))
+    pid = json.loads((await runtime.invoke(event())).payload)["pid"]
     (idle,) = runtime._idle
+    os.kill(pid, signal.SIGKILL)
     await idle._exit
     assert (await runtime.invoke(event())).function_error is None
     assert runtime.cold_starts == 2
@@ -203,7 +210,9 @@ async def test_an_init_error_answers_the_invocation(make_function, handler, erro
 
 async def test_an_init_that_takes_too_long_is_a_timeout(make_function, monkeypatch):
     monkeypatch.setattr(environment, "INIT_TIMEOUT", 0.3)
-    async with LambdaRuntime(make_function("hangs_at_import.handler", timeout=0.5)) as runtime:
+    async with LambdaRuntime(
+        make_function("hangs_at_import.handler", timeout=0.5)  # clock: never in time
+    ) as runtime:
         result = await runtime.invoke(b"{}")
     assert result.function_error == "Unhandled"
     assert json.loads(result.payload)["errorType"] == "Sandbox.Timedout"
@@ -277,11 +286,14 @@ async def test_closing_kills_what_the_handler_left_behind(runtime):
     await until_gone(child)
 
 
-async def test_closing_asks_a_busy_process_to_end_and_then_kills_it(make_function, log):
-    async with LambdaRuntime(make_function(stop_grace=0.2), log) as runtime:
-        runtime.invoke_later(event("trap"))
-        await log.wait_for("trapped\n")
-    assert "asked to end\n" in log.text
+async def test_closing_asks_a_busy_process_to_end_and_then_kills_it(runtime, log, time_up):
+    runtime.invoke_later(event("trap"))
+    await log.wait_for("trapped\n")
+    closing = asyncio.create_task(runtime.__aexit__(None, None, None))
+    await log.wait_for("asked to end\n")
+    assert not closing.done()
+    time_up.set()
+    await closing
 
 
 async def test_a_killed_parent_leaves_no_process(make_function):

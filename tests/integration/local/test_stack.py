@@ -44,8 +44,11 @@ def test_a_message_goes_through_the_whole_deployment(function_root, tmp_path):
     with LocalDeployment(tmp_path / "run", options) as deployment:
         sqs = deployment.aws.client("sqs")
         sqs.send_message(QueueUrl=deployment.requests.url, MessageBody="hello")
-        answer = sqs.receive_message(QueueUrl=deployment.responses.url, WaitTimeSeconds=20)
-        (message,) = answer["Messages"]
+        messages = []
+        while not messages:
+            answer = sqs.receive_message(QueueUrl=deployment.responses.url, WaitTimeSeconds=20)
+            messages = answer.get("Messages", [])
+        (message,) = messages
         assert json.loads(message["Body"]) == {"body": "hello", "function": "score_processing"}
 
         seen = json.loads(deployment.invoke("sweeper").payload)

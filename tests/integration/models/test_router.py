@@ -158,11 +158,9 @@ async def test_a_silent_model_is_given_up(provider, script, waits):
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_the_deadline_cuts_a_call_off(provider, script):
-    _, router = script({"hang": True}, PLEXUS_MODEL_TIMEOUT_SECONDS="30")
-    begun = time.monotonic()
+    _, router = script({"hang": True}, PLEXUS_MODEL_TIMEOUT_SECONDS="3600")
     with pytest.raises(DeadlineExceeded):
         await router.chat(ask(provider), deadline=time.time() + 0.2)
-    assert time.monotonic() - begun < 10
     await router.aclose()
 
 
@@ -174,12 +172,14 @@ async def test_a_deadline_gone_by_asks_nothing(script):
 
 
 async def test_no_wait_goes_past_the_deadline(script, waits):
-    server, router = script({"status": 429, "headers": {"Retry-After": "9"}})
+    server, router = script(
+        {"status": 429, "headers": {"Retry-After": "7200"}}, PLEXUS_MODEL_RETRY_MAX_SECONDS="9000"
+    )
     with pytest.raises(EngineUnavailable) as caught:
-        await router.chat(ask(), deadline=time.time() + 5)
+        await router.chat(ask(), deadline=time.time() + 3_600)
     await router.aclose()
     assert waits.seconds == []
-    assert caught.value.retry_after == 9
+    assert caught.value.retry_after == 7_200
     assert len(server.requests) == 1
 
 

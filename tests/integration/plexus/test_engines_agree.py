@@ -18,13 +18,10 @@ ROOT = Path(__file__).parents[3]
 PYTHON = os.environ.get("PLEXUS_PYTHON")
 TABLE = ROOT / "build" / "plexus-agreement.txt"
 
-pytestmark = [
-    pytest.mark.skipif(
-        PYTHON is None,
-        reason="NOT RUN: the real Plexus package on the recorded cases (make test-plexus PLEXUS_SRC=checkout)",
-    ),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.skipif(
+    PYTHON is None,
+    reason="NOT RUN: the real Plexus package on the recorded cases (make test-plexus PLEXUS_SRC=checkout)",
+)
 
 
 @pytest.fixture(scope="module")

@@ -53,13 +53,10 @@ scores:
     explanation: explanation
 """
 
-pytestmark = [
-    pytest.mark.skipif(
-        PYTHON is None,
-        reason="NOT RUN: LangGraph's checkpoints with the real Plexus package (make test-plexus PLEXUS_SRC=checkout)",
-    ),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.skipif(
+    PYTHON is None,
+    reason="NOT RUN: LangGraph's checkpoints with the real Plexus package (make test-plexus PLEXUS_SRC=checkout)",
+)
 
 
 def attempt(server, uri):
@@ -88,17 +85,15 @@ def asked(server):
 
 
 def outcome_of(process):
-    output, problems = process.communicate(timeout=300)
+    output, problems = process.communicate()
     answer = json.loads(output.splitlines()[-1])
     assert "outcome" in answer, (answer, problems[-2_000:])
     return answer["outcome"]
 
 
 def wait_for(requests, server, process):
-    end = time.monotonic() + 300
     while len(server.requests) < requests:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
         time.sleep(0.05)
 
 
@@ -148,7 +143,7 @@ def test_a_cancelled_attempt_passes_its_costs_on():
             process = attempt(server, uri)
             wait_for(4, server, process)
             process.send_signal(signal.SIGTERM)
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate()
             assert json.loads(output.splitlines()[-1]) == {"error": "cancelled"}
         assert left_over(uri) > 0
         with ScriptedChatServer(second_rules) as server:

@@ -26,14 +26,12 @@ def variables(tmp_path):
     file = tmp_path / "plexus.env"
     command = [sys.executable, "-m", "tests.support.plexus_local", str(file)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
-        end = time.monotonic() + 60
         while not file.is_file():
             assert server.poll() is None, server.stderr.read()
-            assert time.monotonic() < end
             time.sleep(0.05)
         yield file
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait() == 0
     assert not file.exists()
 
 

@@ -1,7 +1,7 @@
 """A scorecard out of the API's records."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plexus_scoring.model.errors import ScorecardError
@@ -30,7 +30,6 @@ def score(name, version="v1", **changes):
     return {"id": f"id-of-{name}", "name": name, "championVersionId": version, **changes}
 
 
-@settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=4))
 def test_what_is_written_is_what_is_read(data):
     assert read_document(_dump({"x": data})).data["x"] == data

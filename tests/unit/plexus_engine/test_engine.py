@@ -27,6 +27,7 @@ from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext, ScoringEngine
 from plexus_scoring.telemetry.logs import configure_logging, job_scope
+from tests.support.clock import ManualLimits
 from tests.unit.plexus_engine.fake_package import PACKAGE, Result, Scorecard
 
 CARD = """name: Card
@@ -211,27 +212,40 @@ async def test_an_item_without_text_is_refused(engine):
         )
 
 
-async def test_a_score_ends_at_its_deadline(engine, contract):
+@pytest.fixture
+async def come(monkeypatch):
+    """Return what makes a far deadline come, from any thread."""
+    limits, loop = ManualLimits(monkeypatch), asyncio.get_running_loop()
+    return lambda: loop.call_soon_threadsafe(limits.expire)
+
+
+async def test_a_score_ends_at_its_deadline(engine, contract, come):
     ended = threading.Event()
 
     async def forever(card, **_):
+        come()
         try:
-            await asyncio.sleep(3_600)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
     contract.behaviour = forever
     with pytest.raises(DeadlineExceeded):
-        await score(engine, deadline=time.time() + 0.3)
-    assert ended.wait(5)
+        await score(engine, deadline=time.time() + 3_600)
+    ended.wait()
 
 
-async def test_a_thread_that_is_never_given_back_is_given_up(engine, contract, monkeypatch):
+async def test_a_thread_that_is_never_given_back_is_given_up(engine, contract, monkeypatch, come):
     monkeypatch.setattr("plexus_scoring.engines.plexus.loop._GRACE", 0.1)
     release = threading.Event()
-    contract.behaviour = lambda card, **_: release.wait(30)
+
+    def blocked(card, **_):
+        come()
+        release.wait()
+
+    contract.behaviour = blocked
     with pytest.raises(DeadlineExceeded):
-        await score(engine, deadline=time.time() + 0.2)
+        await score(engine, deadline=time.time() + 3_600)
     answers(contract)
     assert (await score(engine)).value == "Yes"
     release.set()

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from plexus_scoring.engines.plexus import PlexusEngine, package, resume
+from plexus_scoring.engines.plexus import loop as loop_thread
 from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard_yaml import load_scorecard
 from plexus_scoring.ports import ScoreContext
+from tests.support.clock import HANG_SECONDS
 from tests.support.stores import key
 from tests.unit.plexus_engine.fake_package import PACKAGE, Result, Scorecard
 
@@ -211,7 +213,11 @@ async def test_checkpoints_that_cannot_be_removed_do_not_end_the_job(engine, sav
     await engine.aclose()
 
 
-async def test_a_cancelled_attempt_writes_its_costs_down_before_it_is_gone(engine, saver):
+async def test_a_cancelled_attempt_writes_its_costs_down_before_it_is_gone(
+    engine, saver, monkeypatch
+):
+    monkeypatch.setattr(resume, "_LAST_WRITE_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(loop_thread, "_GRACE", HANG_SECONDS)
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -224,7 +230,8 @@ async def test_a_cancelled_attempt_writes_its_costs_down_before_it_is_gone(engin
 
     class Slow(Saver):
         async def aget_tuple(self, config):
-            await asyncio.sleep(0.05)
+            for _ in range(10):
+                await asyncio.sleep(0)
             return await super().aget_tuple(config)
 
     async def hanging(self):

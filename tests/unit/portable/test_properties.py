@@ -25,9 +25,7 @@ SEEDS = [
     for path in sorted(CASES.iterdir())
     if path.is_dir()
 ]
-QUICK = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+QUICK = settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
 FUZZ = settings(QUICK, phases=[Phase.generate])  # shrinking a whole scorecard takes minutes
 
 words = st.text(string.ascii_letters, min_size=1, max_size=6)

@@ -32,7 +32,7 @@ def test_sentences_end_where_an_untrained_punkt_ends_them(text, sentences):
     assert split_sentences(text) == sentences
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="aB3 .?!\n\"')(,;-", max_size=60))
 def test_sentences_are_parts_of_the_text_in_order(text):
     position = 0
@@ -54,7 +54,7 @@ def naive_similar(quote, text, cutoff):
     return best if best and best_score >= cutoff else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("ab c", min_size=1, max_size=8), st.text("ab cd", max_size=40), st.integers(0, 100))
 def test_the_most_similar_window_is_the_naive_one(quote, text, cutoff):
     assert find_similar(quote, text, cutoff) == naive_similar(quote, text, cutoff)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -246,6 +247,11 @@ def escaped(patient, monkeypatch):
     return run
 
 
+def processor_time(pid):
+    """The process's time in user mode, in ticks."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
+
+
 @LINUX
 def test_a_process_ends_with_the_service():
     service = (
@@ -262,6 +268,9 @@ def test_a_process_ends_with_the_service():
     with subprocess.Popen([sys.executable, "-c", service], stdout=subprocess.PIPE) as process:
         pid = int(process.stdout.readline())
         watched = os.pidfd_open(pid)
+        begun = processor_time(pid)
+        while processor_time(pid) < begun + 10:  # it waited for its request, and now it renders
+            time.sleep(0.01)
         process.kill()
     try:
         select.select([watched], [], [])  # readable once it has ended

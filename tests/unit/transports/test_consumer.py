@@ -89,7 +89,7 @@ async def test_a_poll_under_way_puts_off_neither_the_drain_nor_a_second_signal(t
     consumer.stop()
     if twice:
         consumer.stop()
-    await asyncio.wait_for(given_back.wait(), 10)  # while the poll goes on
+    await given_back.wait()  # while the poll goes on
     source.poll_ends.set()
     await running
     assert delivery.ends == ["abandon"]
@@ -100,7 +100,7 @@ async def test_what_the_source_holds_is_extended_while_nothing_is_in_work(monkey
     source = Source(hold_seconds=0.03)
     consumer = make(source, None, drain_seconds=1, gate=Shut())
     running = asyncio.create_task(consumer.run())
-    await asyncio.wait_for(source.extended.wait(), 10)
+    await source.extended.wait()
     source.poll_ends.set()
     consumer.stop()
     await running
@@ -121,10 +121,10 @@ async def test_a_client_that_swallows_a_cancellation_keeps_no_worker_from_ending
     source = Away(hold_seconds=0.03)
     consumer = make(source, None, drain_seconds=0)
     running = asyncio.create_task(consumer.run())
-    await asyncio.wait_for(source.extended.wait(), 10)
+    await source.extended.wait()
     source.poll_ends.set()
     consumer.stop()
-    await asyncio.wait_for(running, 10)
+    await running
 
 
 async def test_what_a_poll_brought_while_nobody_collected_is_extended():

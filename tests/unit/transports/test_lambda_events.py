@@ -13,6 +13,7 @@ from plexus_scoring.transports.lambda_events import (
     ObjectCreated,
     Poll,
     SqsMessage,
+    Unreadable,
     encode_work,
     read_body,
     read_event,
@@ -126,19 +127,31 @@ def test_the_empty_event_polls_and_a_test_event_of_s3_asks_for_nothing():
         "text",
         {"hello": "world"},
         {"Records": [{"eventSource": "aws:kinesis"}]},
-        {"Records": [{"eventSource": "aws:sqs", "messageId": "m"}]},
         {"Records": [3]},
         {"source": "fanout"},
-        {"source": "aws.s3", "detail": {"bucket": 3}},
-        {"Records": [{"EventSource": "aws:sns", "Sns": {}}]},
-        {"Records": [{"EventSource": "aws:sns", "Sns": None}]},
-        {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": 3}}]},
         {"scoring_job_id": "j", "extra": DEEP},
     ],
 )
 def test_what_is_none_of_these_is_refused(event):
     with pytest.raises(InvalidRequest):
         read_event(event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"source": "aws.s3", "detail": {"bucket": 3}},
+        {"source": "aws.s3", "detail": 3},
+        {"Records": [{"EventSource": "aws:sns", "Sns": {}}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": None}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": 3}}]},
+        {"Records": [{"eventSource": "aws:s3", "s3": {"bucket": {"name": "b"}, "object": {}}}]},
+    ],
+)
+def test_a_notification_that_cannot_be_read_is_kept_with_what_is_wrong(event):
+    [work] = read_event(event)
+    assert isinstance(work, Unreadable)
+    assert json.loads(encode_work(work)) == event.get("Records", [event])[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import json
-import time
 import urllib.error
 import urllib.request
 
@@ -17,8 +16,13 @@ def metrics():
 
 
 @pytest.fixture
-def health():
-    return Health(stale_seconds=60)
+def now():
+    return [0.0]
+
+
+@pytest.fixture
+def health(now):
+    return Health(stale_seconds=60, clock=lambda: now[0])
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def server(health, metrics):
 
 def get(server, path):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}") as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -44,8 +48,8 @@ def test_it_is_alive_while_the_loop_beats(server, health, path):
     assert get(server, path) == (200, '{"status": "ok"}\n')
 
 
-def test_a_loop_that_hangs_is_reported(server, health):
-    health._beat = time.monotonic() - 61
+def test_a_loop_that_hangs_is_reported(server, health, now):
+    now[0] = 61.0
     status, body = get(server, "/livez")
     assert status == 503
     assert json.loads(body)["status"] == "hanging"

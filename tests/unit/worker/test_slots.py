@@ -4,6 +4,7 @@ import pytest
 
 from plexus_scoring.worker import slots as module
 from plexus_scoring.worker.slots import NoSlot, Slots
+from tests.support.clock import HANG_SECONDS
 
 
 class Engine:
@@ -27,10 +28,14 @@ class Engine:
         return "all"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(module, "SLOT_WAIT_SECONDS", HANG_SECONDS)
+
+
 async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
+    while not condition():
+        await asyncio.sleep(0)
 
 
 async def test_no_more_scores_run_than_there_are_slots():

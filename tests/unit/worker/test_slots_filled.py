@@ -79,7 +79,7 @@ class Engine:
 
     async def score(self, context):
         self._tick(+1)
-        await asyncio.sleep(self.seconds)
+        await asyncio.sleep(self.seconds)  # clock: simulated
         self._tick(-1)
         self.scored += 1
 
@@ -93,7 +93,7 @@ async def share_in_use(engine, transaction, count):
         await store()  # claim
         await slotted.score(None)
         await store()  # complete
-        await asyncio.sleep(0.004)  # respond
+        await asyncio.sleep(0.004)  # respond; clock: simulated
         return Ack()
 
     work = consumer.Consumer(
@@ -104,6 +104,7 @@ async def share_in_use(engine, transaction, count):
         max_hold_seconds=300,
         max_deliveries=5,
         pace=slots,
+        clock=asyncio.get_running_loop().time,
     )
     for n in range(40 * count):
         await queue.send("{}", request_id=str(n))

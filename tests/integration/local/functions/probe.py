@@ -72,17 +72,6 @@ def wait_for(path):
         time.sleep(0.01)
 
 
-def die_after_answer():
-    """End the process a moment after the answer."""
-    pid = os.getpid()
-
-    def later():
-        time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
-
-    threading.Thread(target=later).start()
-
-
 def child():
     """Leave a process behind."""
     return {"child": subprocess.Popen(["sleep", "600"]).pid}
@@ -111,7 +100,6 @@ ACTIONS = {
     "kill": kill,
     "hang": hang,
     "wait_for": wait_for,
-    "die_after_answer": die_after_answer,
     "child": child,
     "trap": trap,
     "large": large,
@@ -126,7 +114,7 @@ def batch(event, context):
         body = json.loads(record["body"])
         count = int(record["attributes"]["ApproximateReceiveCount"])
         with Path(os.environ["JOURNAL"]).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps([body["name"], count]) + "\n")
+            journal.write(json.dumps([body["name"], count, record["receiptHandle"]]) + "\n")
         match body["do"]:
             case "fail":
                 failed.append(record["messageId"])

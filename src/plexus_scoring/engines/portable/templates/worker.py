@@ -79,8 +79,9 @@ class PromptEnvironment(SandboxedEnvironment):
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         """Raise: an undefined value would render empty, and the author must learn that this cannot work."""
+        kind = "str" if isinstance(obj, str) else type(obj).__name__
         raise jinja2.exceptions.SecurityError(
-            f"access to {attribute!r} of a {type(obj).__name__} is not allowed in a template"
+            f"access to {attribute!r} of a {kind} is not allowed in a template"
         )
 
     def _is_given(self, value: Any) -> bool:
