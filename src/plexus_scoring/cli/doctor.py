@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(output_format: FormatOption = Format.TEXT) -> None:
-    """Check versions, settings, store, queues, bucket and model endpoint. Exits with 1 if one is ill."""
+    """Check versions, settings, store, queues, bucket, model endpoint and sandbox. Exits with 1 if one is ill."""
     from plexus_scoring.cli import probes  # noqa: PLC0415  40 ms that `score` need not pay
 
     checks = [*probes.versions(), *run(_examine())]
@@ -75,6 +75,7 @@ async def _examine() -> list[Check]:
         for found in await asyncio.gather(*(probe(app) for probe in work)):
             checks += found
         checks.append(await asyncio.to_thread(probes.model_endpoint, environ))
+        checks.append(await probes.sandbox(environ))
     finally:
         await app.aclose()
     return checks

@@ -181,6 +181,20 @@ def model_endpoint(environ: Mapping[str, str]) -> Check:
         return Check("model endpoint", "fail", f"{url} cannot be reached: {reason}", fix)
 
 
+async def sandbox(environ: Mapping[str, str]) -> Check:
+    """Check that submitted code can be confined on this machine, if that is where it runs."""
+    from plexus_scoring.engines.sandbox.choice import chosen_kind  # noqa: PLC0415  an engine's
+    from plexus_scoring.engines.sandbox.confinement import confinement  # noqa: PLC0415  see above
+
+    if chosen_kind(environ) == "e2b":
+        return Check("sandbox", "ok", "submitted code runs at E2B")
+    found = await confinement()
+    if not found.missing:
+        return Check("sandbox", "ok", f"submitted code is confined: {', '.join(found.holds)}")
+    fix = "if you run submitted code: set up what is missing, or use E2B (E2B_API_KEY)"
+    return Check("sandbox", "off", found.missing, fix)
+
+
 def _refusal(url: str, status: int) -> Check:
     detail = f"{url} answers {status}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -76,6 +76,12 @@ _SANDBOX = (
         "",
         "Where submitted code runs. Default: E2B where its key is set, else this machine.",
     ),
+    _row(
+        "PLEXUS_SANDBOX_ALLOW_WEAK",
+        "`1`",
+        "",
+        "Run submitted code also where this machine cannot confine it; the result tells what holds.",
+    ),
     _row("E2B_API_KEY", "string", "", "Key of E2B.", secret=True),
     _row("TEMPLATE_ID", "string", "", "Template of the sandboxes at E2B."),
     _row("E2B_DOMAIN", "string", "", "Address of an E2B of one's own."),

@@ -4,38 +4,56 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 
 import pytest
 
+from plexus_scoring.engines.sandbox import bounds, bubblewrap, confinement
 from plexus_scoring.engines.sandbox.base import SandboxLimits
+from plexus_scoring.engines.sandbox.cgroup import PREFIX
 from plexus_scoring.engines.sandbox.local import LocalSandbox
 from plexus_scoring.engines.sandbox.run import run_file
 from plexus_scoring.model.errors import ConfigurationError, InvalidRequest
+from tests.support.sandbox import require_confinement, service_of_this_user
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="namespaces and rlimits are Linux's"
-)
 ROOT = pathlib.Path(__file__).parents[3]
-
-
+MARK = f"sandbox-test-{os.getpid()}"
+EVERYTHING = "network ipc files processes privileges syscalls memory disk"
 TEMPORARY = pathlib.Path(tempfile.gettempdir())
 
 
-def workspaces():
-    return set(TEMPORARY.glob("plexus-sandbox-*"))
+@pytest.fixture(autouse=True, scope="module")
+def _confined():
+    require_confinement()
 
 
-def command_lines():
-    found = []
+def marked():
+    """Return the processes of the sandboxes of this test run, the tools that set them up among them."""
+    found = {}
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            found.append(path.read_bytes())
+            words = path.read_bytes().split(b"\0")
+            if MARK.encode() in words:
+                found[int(path.parent.name)] = words
     return found
+
+
+def running():
+    """Return whether the program itself runs."""
+    return any(words[0] == b"python3" for words in marked().values())
+
+
+def left():
+    """Return what sandboxes have left: directories, control groups, mounts."""
+    groups = pathlib.Path("/sys/fs/cgroup").rglob(f"{PREFIX}{os.getpid()}-*")
+    return {*TEMPORARY.glob("plexus-sandbox-*"), *groups}
 
 
 @pytest.fixture
@@ -47,25 +65,12 @@ def marker():
     made.rmdir()
 
 
-@pytest.fixture
-def namespaces():
-    """Skip where neither root nor the kernel gives namespaces."""
-    probe = subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False)
-    if probe.returncode != 0 and os.geteuid() != 0:
-        pytest.skip("this kernel gives users no namespaces")
-
-
-@pytest.fixture
-def own_files():
-    """Skip where the interpreter lies in the temporary directory: what is hidden cannot be run."""
-    if sys.executable.startswith("/tmp/"):
-        pytest.skip("the sandbox cannot hide the temporary directory that its interpreter lies in")
-
-
-async def run(code, *, seconds=5.0, stdin="", **limits):
+async def run(code, *, seconds=60.0, stdin="", **limits):
     async with LocalSandbox().open({"main.py": textwrap.dedent(code).encode()}) as workspace:
         return await workspace.run(
-            ["python3", "main.py"], stdin=stdin, limits=SandboxLimits(seconds=seconds, **limits)
+            ["python3", "main.py", MARK],
+            stdin=stdin,
+            limits=SandboxLimits(seconds=seconds, **limits),
         )
 
 
@@ -82,7 +87,7 @@ async def test_a_program_reads_prints_and_ends():
     assert (result.exit_code, result.stdout, result.stderr) == (3, "HÉLLO\n", "careful\n")
     assert not result.timed_out
     assert result.cpu_seconds > 0
-    assert 0 < result.peak_memory_bytes < 200_000_000
+    assert result.peak_memory_bytes is None or 0 < result.peak_memory_bytes < 200_000_000
 
 
 async def test_a_signal_is_told_as_shells_do():
@@ -111,11 +116,11 @@ async def test_it_is_another_user_without_a_way_back():
         pytest.skip("only root can become another user")
     result = await run("import os; print(os.getuid(), os.getgid(), os.getgroups()); os.setuid(0)")
     assert "user" in result.isolation
-    assert not result.stdout.startswith("0 ")
-    assert "Operation not permitted" in result.stderr
+    assert result.stdout == "65534 65534 []\n"
+    assert "Invalid argument" in result.stderr  # user 0 does not exist there
 
 
-async def test_there_is_no_network(namespaces):
+async def test_there_is_no_network():
     result = await run(
         """
         import socket
@@ -123,11 +128,11 @@ async def test_there_is_no_network(namespaces):
         """
     )
     assert "network" in result.isolation
-    assert "Network is unreachable" in result.stderr
+    assert "Address family not supported" in result.stderr
 
 
-async def test_it_sees_no_files_of_others_and_leaves_none(namespaces, own_files, marker):
-    before = workspaces()
+async def test_it_sees_no_files_of_others_and_leaves_none(marker):
+    before = left()
     result = await run(
         f"""
         import os, pathlib
@@ -137,7 +142,7 @@ async def test_it_sees_no_files_of_others_and_leaves_none(namespaces, own_files,
     )
     assert "files" in result.isolation
     assert result.stdout == "False\n"
-    assert workspaces() <= before
+    assert left() <= before
 
 
 @pytest.mark.parametrize(
@@ -152,7 +157,6 @@ async def test_time_is_bounded(code):
     result = await run(code, seconds=0.5)
     assert result.timed_out
     assert result.exit_code is None
-    assert result.seconds < 5
 
 
 async def test_memory_is_bounded():
@@ -166,7 +170,7 @@ async def test_output_is_bounded():
     assert len(result.stdout) == 10_000
 
 
-async def test_files_are_bounded(namespaces, own_files):
+async def test_files_are_bounded():
     result = await run(
         "for n in range(99): open(str(n), 'wb').write(bytes(10**6))", disk_bytes=3_000_000
     )
@@ -201,18 +205,144 @@ async def test_what_it_started_dies_with_it():
         """
     )
     assert result.exit_code == 0
-    assert not [line for line in command_lines() if line == b"python3\0main.py\0"]
+    assert not marked()
 
 
 async def test_cancelling_ends_the_program_and_removes_its_files():
-    before = workspaces()
-    task = asyncio.create_task(run("import time; time.sleep(600)", seconds=60))
-    while workspaces() <= before:
+    before = left()
+    task = asyncio.create_task(run("import time; time.sleep(600)", seconds=600))
+    while not running():
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert workspaces() <= before
+    assert not marked()
+    assert left() <= before
+
+
+async def test_cancelling_at_any_moment_of_the_start_leaves_nothing():
+    before = left()
+    for turns in range(40):
+        task = asyncio.create_task(run("import time; time.sleep(600)", seconds=600))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not marked()
+    assert left() <= before
+
+
+def test_a_killed_service_leaves_no_process():
+    with service_of_this_user() as service:
+        service.ask(
+            "import time; time.sleep(600)", command=["python3", "main.py", MARK], seconds=600
+        )
+        while not running():
+            time.sleep(0.01)
+        ends = [os.pidfd_open(process) for process in marked()]
+        service.process.send_signal(signal.SIGKILL)
+        for end in ends:
+            select.select([end], [], [])
+            os.close(end)
+        assert not marked()
+        group = f"{PREFIX}{service.process.pid}-*"
+    # What a killed service cannot remove, the next one does.
+    asyncio.run(run("pass"))
+    assert not list(pathlib.Path("/sys/fs/cgroup").rglob(group))
+
+
+def test_a_killed_service_leaves_no_process_that_has_left_its_session():
+    code = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+print("ready", flush=True)
+time.sleep(600)
+"""
+    with service_of_this_user() as service:
+        service.ask(code, command=["python3", "main.py", MARK], seconds=600)
+        while sum(words[0] == b"python3" for words in marked().values()) < 2:
+            time.sleep(0.01)
+        ends = [os.pidfd_open(process) for process in marked()]
+        service.process.send_signal(signal.SIGKILL)
+        for end in ends:
+            select.select([end], [], [])
+            os.close(end)
+    assert not marked()
+
+
+async def test_files_are_no_files_of_this_machine():
+    if os.geteuid() != 0:
+        pytest.skip("only root can try as another user")
+    task = asyncio.create_task(run("import time; time.sleep(600)", seconds=600))
+    while not running():
+        await asyncio.sleep(0.01)
+    assert not [path for path in left() if path.is_relative_to(TEMPORARY)]
+    other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"]
+    for process in marked():
+        for path in ("root/tmp/work/main.py", "cwd/main.py"):
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [*other, "cat", f"/proc/{process}/{path}"],
+                capture_output=True,
+                check=False,
+            )
+            assert done.returncode != 0
+            assert b"sleep" not in done.stdout
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_a_program_writes_first_is_its_own():
+    result = await run(r"import sys; sys.stderr.write('\1\1first')")
+    assert result.stderr == "\1\1first"
+
+
+async def test_input_of_any_size_is_handed_over():
+    result = await run("import sys; print(len(sys.stdin.read()))", stdin="x" * 3_000_000)
+    assert result.stdout == "3000000\n"
+
+
+async def test_input_that_nobody_reads_is_no_hindrance():
+    assert (await run("print(1)", stdin="x" * 3_000_000)).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["perl", "-e", "print 6 * 7"], "42"),
+        (["awk", "BEGIN { print 6 * 7 }"], "42\n"),
+        (["node", "-e", "console.log(6 * 7)"], "42\n"),
+        (["sh", "-c", "echo $((6 * 7)) | cat | cat"], "42\n"),
+    ],
+)
+async def test_languages_of_the_system_run(command, output):
+    if shutil.which(command[0], path="/usr/bin") is None:
+        pytest.skip(f"apt-get install {command[0]}, to see it run in the sandbox")
+    async with LocalSandbox().open({}) as workspace:
+        result = await workspace.run(command)
+    assert (result.exit_code, result.stdout) == (0, output), result.stderr
+
+
+async def test_modules_semaphores_and_threads_work():
+    code = """
+import multiprocessing, threading, tempfile, ssl, sqlite3, helper
+lock = multiprocessing.Lock()
+threads = [threading.Thread(target=lambda: None) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+with tempfile.TemporaryFile() as file: file.write(b"x")
+print(helper.ANSWER, open("data/x.txt").read())
+"""
+    files = {"main.py": code.encode(), "helper.py": b"ANSWER = 42", "data/x.txt": b"x"}
+    async with LocalSandbox().open(files) as workspace:
+        result = await workspace.run(["python3", "main.py"])
+    assert (result.exit_code, result.stdout) == (0, "42 x\n"), result.stderr
 
 
 async def test_commands_do_not_see_each_other():
@@ -256,6 +386,16 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# A user in a namespace that may hold no further ones, without capabilities: as in most containers.
+NO_NAMESPACES = """
+echo 0 > /proc/sys/user/max_user_namespaces
+exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all "$@"
+"""
+IN_A_CONTAINER = (
+    *("unshare", "-U", "--map-user=65534", "--map-group=65534", "--keep-caps"),
+    *("sh", "-c", NO_NAMESPACES, "sh"),
+)
 
 
 def probe(*prefix, **environ):
@@ -266,7 +406,11 @@ def probe(*prefix, **environ):
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     done = subprocess.run(
         [*prefix, python, "-c", PROBE],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT / 'src'}:{packages}", **environ},
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/bin",
+            "PYTHONPATH": f"{ROOT / 'src'}:{packages}",
+            **environ,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -276,26 +420,137 @@ def probe(*prefix, **environ):
 
 
 def test_without_root_the_kernel_s_user_namespaces_do():
-    told = probe("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    assert told == "0 65534 network ipc files processes"
+    assert probe(*NOBODY) == f"0 65534 {EVERYTHING}"
 
 
-def test_without_namespaces_another_user_does():
+def test_root_becomes_another_user_also_without_its_capabilities():
     told = probe("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
-    code, user, *isolation = told.split()
-    assert code == "0"
-    assert int(user) > 0
-    assert isolation == ["user"]
+    assert told == f"0 65534 {EVERYTHING} user"
 
 
-def test_with_neither_nothing_runs_unless_told_to():
-    # A user in a namespace that may hold no further ones, without capabilities: as in most containers.
-    bare = "exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all"
-    without = (
-        *("unshare", "-U", "--map-user=65534", "--map-group=65534", "--keep-caps"),
-        *("sh", "-c", f'echo 0 > /proc/sys/user/max_user_namespaces; {bare} "$@"', "sh"),
+def test_without_user_namespaces_nothing_runs_unless_told_to():
+    refused = probe(*IN_A_CONTAINER)
+    assert refused.startswith(
+        "ConfigurationError submitted code cannot be confined on this machine: user namespaces are not allowed"
     )
-    refused = probe(*without)
-    assert refused.startswith(ConfigurationError.__name__)
     assert "PLEXUS_SANDBOX_ALLOW_WEAK" in refused
-    assert probe(*without, PLEXUS_SANDBOX_ALLOW_WEAK="1") == "0 65534"
+    assert "\n" not in refused
+    # The kernel's own words are Python's default, so that one warning is on standard error.
+    assert probe(*IN_A_CONTAINER, PLEXUS_SANDBOX_ALLOW_WEAK="1").split()[:2] == ["0", "65534"]
+
+
+@pytest.fixture
+def unknown(monkeypatch):
+    """Forget what holds, before and after."""
+    monkeypatch.setattr(confinement, "_found", None)
+
+
+async def test_without_bubblewrap_nothing_runs(unknown, monkeypatch):
+    monkeypatch.setattr(
+        shutil, "which", lambda tool, path=None: None if tool == "bwrap" else f"/bin/{tool}"
+    )
+    with pytest.raises(
+        ConfigurationError, match="bwrap is not installed: apt-get install bubblewrap"
+    ):
+        await run("pass")
+    before = left()
+    async with LocalSandbox(allow_weak=True).open({"a/main.py": b"print(6 * 7)"}) as workspace:
+        result = await workspace.run(["python3", "-I", "a/main.py"])
+        endless = await workspace.run(
+            ["sh", "-c", "sleep 600; exit", MARK], limits=SandboxLimits(seconds=0.5)
+        )
+    assert set(result.isolation) <= {"user", "memory"}
+    assert endless.timed_out
+    assert not marked()
+    assert left() <= before
+
+
+async def test_root_without_control_groups(unknown, monkeypatch):
+    monkeypatch.setattr(bubblewrap, "make_group", lambda **_: None)
+    result = await run(
+        "import resource as r; print(r.getrlimit(r.RLIMIT_AS)[0] * r.getrlimit(r.RLIMIT_NPROC)[0])"
+    )
+    assert set(EVERYTHING.split()) <= set(result.isolation)
+    assert int(result.stdout) <= SandboxLimits().memory_bytes
+
+
+async def test_a_program_of_many_threads_is_a_single_process_without_control_groups(monkeypatch):
+    monkeypatch.setattr(bubblewrap, "make_group", lambda **_: None)
+    monkeypatch.setattr(bounds, "THREADED", {"python3"})
+    result = await run(
+        """
+        import os, resource, subprocess, threading
+        over = threading.Event()
+        threads = [threading.Thread(target=over.wait) for _ in range(20)]
+        for thread in threads: thread.start()
+        over.set()
+        for action in (os.fork, lambda: subprocess.run(["true"]), lambda: os.posix_spawn("/bin/true", ["true"], {})):
+            try:
+                action()
+                print("got a process")
+            except OSError as error:
+                print(error.strerror)
+        print(resource.getrlimit(resource.RLIMIT_AS)[0])
+        """,
+        seconds=60.0,
+    )
+    assert result.exit_code == 0, result
+    *told, address_space = result.stdout.splitlines()
+    assert told == ["Resource temporarily unavailable"] * 3
+    assert int(address_space) + SandboxLimits().disk_bytes <= SandboxLimits().memory_bytes
+
+
+def descriptors():
+    return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+
+async def test_no_descriptor_is_left_open(unknown):
+    await run("pass")
+    before = descriptors()
+    for _ in range(3):
+        await run("print(1)")
+    async with LocalSandbox().open({}) as workspace:
+        await workspace.run(["no-such-program"])
+        await workspace.run(["sleep", "600"], limits=SandboxLimits(seconds=0.1))
+    assert descriptors() == before
+
+
+async def test_without_the_filter_nothing_runs(unknown, monkeypatch, caplog):
+    def no_library(**_):
+        raise OSError("libseccomp.so.2: cannot open shared object file")
+
+    monkeypatch.setattr(confinement, "filter_program", no_library)
+    with pytest.raises(ConfigurationError, match="apt-get install libseccomp2"):
+        await run("pass")
+    for _ in range(2):
+        async with LocalSandbox(allow_weak=True).open({}) as workspace:
+            result = await workspace.run(["true"])
+    assert result.exit_code == 0
+    assert "network" in result.isolation
+    assert "syscalls" not in result.isolation
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("option", "instead", "missing"),
+    [
+        ("--unshare-all", ["--unshare-ipc", "--unshare-pid", "--unshare-uts"], "network"),
+        ("--unshare-all", ["--unshare-net", "--unshare-pid", "--unshare-uts"], "ipc"),
+        ("--clearenv", ["--setenv", "CANARY", "x"], "files"),
+        ("--unshare-all", ["--bind", "/var", "/var", "--unshare-all"], "files"),
+    ],
+)
+async def test_what_does_not_hold_is_not_told(unknown, monkeypatch, option, instead, missing):
+    made = bubblewrap._options
+
+    def weaker(held):
+        options = made(held)
+        place = options.index(option)
+        return [*options[:place], *instead, *options[place + 1 :]]
+
+    monkeypatch.setattr(bubblewrap, "_options", weaker)
+    with pytest.raises(ConfigurationError, match=f"does not hold: {missing}"):
+        await run("pass")
+    async with LocalSandbox(allow_weak=True).open({}) as workspace:
+        result = await workspace.run(["true"])
+    assert missing not in result.isolation

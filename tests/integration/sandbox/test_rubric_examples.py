@@ -12,6 +12,7 @@ from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard import Scorecard, content_version
 from plexus_scoring.ports import ScoreContext
 from tests.support.chat_server import ScriptedChatServer
+from tests.support.sandbox import require_confinement
 
 RUBRICS = pathlib.Path(__file__).parents[3] / "examples" / "rubrics"
 
@@ -49,12 +50,19 @@ async def score():
         await engine.aclose()
 
 
+@pytest.fixture
+def _confined():
+    require_confinement()
+
+
+@pytest.mark.usefixtures("_confined")
 async def test_a_good_program(score):
     outcome = await score("word-count", "Word count", "word-count-good")
     assert outcome.value == "100"
     assert outcome.metadata["threshold"] == "excellent"
 
 
+@pytest.mark.usefixtures("_confined")
 async def test_a_hasty_program(score):
     outcome = await score("word-count", "Word count", "word-count-hasty")
     breakdown = outcome.metadata["breakdown"]
@@ -63,6 +71,7 @@ async def test_a_hasty_program(score):
     assert "3 of 4 tests passed; failed: case and punctuation printed" in outcome.explanation
 
 
+@pytest.mark.usefixtures("_confined")
 async def test_a_copied_program(score):
     outcome = await score("word-count", "Word count", "word-count-copied")
     assert outcome.value == "0"

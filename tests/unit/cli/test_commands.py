@@ -11,8 +11,9 @@ import typer
 from plexus_scoring.cli.app import MODULES, app_for, build
 from plexus_scoring.cli.command import load_settings
 from plexus_scoring.cli.exits import Exit, exit_of
-from plexus_scoring.cli.probes import model_endpoint
+from plexus_scoring.cli.probes import model_endpoint, sandbox
 from plexus_scoring.cli.variables import sections
+from plexus_scoring.engines.sandbox.confinement import Confinement
 from plexus_scoring.model import errors
 from tests.unit.cli.conftest import GREETING
 
@@ -333,6 +334,27 @@ def test_doctor_names_an_endpoint_that_is_not_there():
     assert model_endpoint({"OPENAI_BASE_URL": "localhost:1"}).status == "fail"
     gone = model_endpoint({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
     assert (gone.status, "cannot be reached" in gone.detail) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "found", "status", "detail"),
+    [
+        ({"E2B_API_KEY": "k"}, None, "ok", "at E2B"),
+        ({}, Confinement(holds=("network", "files")), "ok", "network, files"),
+        ({}, Confinement(missing="bwrap is not installed"), "off", "bwrap is not installed"),
+    ],
+)
+async def test_doctor_says_whether_submitted_code_is_confined(
+    monkeypatch, environ, found, status, detail
+):
+    async def look():
+        return found
+
+    monkeypatch.setattr("plexus_scoring.engines.sandbox.confinement.confinement", look)
+    check = await sandbox(environ)
+    assert (check.name, check.status) == ("sandbox", status)
+    assert detail in check.detail
+    assert (check.fix is None) == (status == "ok")
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch):

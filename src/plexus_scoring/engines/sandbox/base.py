@@ -17,8 +17,9 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seconds: Wall-clock time, after which everything the command started is killed.
         cpu_seconds: Processor time of each of its processes, a whole number; None: as `seconds`, rounded up.
-        memory_bytes: Address space of each process.
-        disk_bytes: Files it writes, one by one and, where the sandbox has a file system of its own, together.
+        memory_bytes: Memory of all its processes together, the files that it writes included; also the address
+            space of each.
+        disk_bytes: Files that it writes, together; where the sandbox has no file system of its own, each.
         output_bytes: Standard output and error, each; one byte more ends the command.
         processes: Processes and threads at a time.
         open_files: Open files of each process.
@@ -40,10 +41,11 @@ class SandboxResult(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: What it returned; 128 + n where signal n ended it; None where the sandbox ended it.
         seconds: Wall-clock time that it ran, without what starting the sandbox took.
         cpu_seconds: Processor time of all its processes; None where the sandbox does not tell.
-        peak_memory_bytes: Resident memory of its largest process; None where the sandbox does not tell.
+        peak_memory_bytes: Most memory of all its processes together; None where the sandbox does not tell.
         timed_out: It was killed because its time was over.
         output_exceeded: It was killed because it wrote too much; what it had written by then is kept.
-        isolation: What it was kept from, for example network, processes, files, user.
+        isolation: What was seen to hold on this machine: network, ipc, files, processes, privileges, syscalls,
+            memory, disk, user; at E2B machine and network.
     """
 
     exit_code: int | None

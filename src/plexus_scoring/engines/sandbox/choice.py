@@ -24,8 +24,7 @@ def make_sandbox(kind: str = "auto", *, environ: Mapping[str, str] | None = None
         ConfigurationError: no such kind, or E2B without its key.
     """
     environ = os.environ if environ is None else environ
-    if kind == "auto":
-        kind = environ.get("PLEXUS_SANDBOX") or ("e2b" if environ.get("E2B_API_KEY") else "local")
+    kind = chosen_kind(environ) if kind == "auto" else kind
     if kind == "local":
         return LocalSandbox()
     if kind == "e2b":
@@ -33,3 +32,8 @@ def make_sandbox(kind: str = "auto", *, environ: Mapping[str, str] | None = None
 
         return E2BSandbox(environ)
     raise ConfigurationError(f"there is no sandbox {kind!r}: say auto, local or e2b")
+
+
+def chosen_kind(environ: Mapping[str, str]) -> str:
+    """Return what `auto` is in this environment."""
+    return environ.get("PLEXUS_SANDBOX") or ("e2b" if environ.get("E2B_API_KEY") else "local")
