@@ -10,6 +10,7 @@ is killed 4 ms after the 12 ms, and a turn of the loop makes quick calls for 1 m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,7 @@ PROCESSES: Final = 4
 """Workers that serve calls which are not quick."""
 
 _SLOW_CALLS: Final = 100
+_SILENT_SECONDS: Final = 60.0
 _NOTED: Final = 1_000
 _TURN_SECONDS: Final = 0.001
 
@@ -98,7 +100,9 @@ class Interpreter:
             await self._ready.aclose()
         pool, self._pool = self._pool, None
         if pool is not None:
-            await pool.__aexit__(None, None, None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SILENT_SECONDS):
+                    await pool.__aexit__(None, None, None)
 
     async def _quick(self, program: Program, inputs: dict[str, Any]) -> str | None:
         """Make the call on the event loop if it is likely to be quick; None where it was not made, or not over."""
@@ -135,12 +139,21 @@ class Interpreter:
         pool = await self._started()
         session = pool.checkout(**session_options(self._seconds))
         try:
-            await session.__aenter__()
-            await self._feed(session, program.prelude, program.place)
-            await self._feed(session, program.code, program.place)
-            return str(await self._feed(session, program.call, program.place, inputs))
-        finally:
-            await session.__aexit__(None, None, None)
+            # Far more than every limit within: a session that gives no sign for so long takes its pool along.
+            async with asyncio.timeout(_SILENT_SECONDS) as silence:
+                try:
+                    await session.__aenter__()
+                    await self._feed(session, program.prelude, program.place)
+                    await self._feed(session, program.code, program.place)
+                    return str(await self._feed(session, program.call, program.place, inputs))
+                finally:
+                    await session.__aexit__(None, None, None)
+        except TimeoutError:
+            if not silence.expired():
+                raise
+            if self._pool is pool:
+                self._pool = None
+            raise WorkerDied(f"it gave no sign for {_SILENT_SECONDS:g} s") from None
 
     async def _feed(
         self,
