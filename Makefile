@@ -134,7 +134,7 @@ image-sizes: ## Show the sizes of the built images beside their budgets
 
 # --strict: a package that could not be looked up is no package without advisories.
 audit: setup-infra ## Look up known vulnerabilities of every locked package (needs PyPI's advisory database)
-	@for lock in lambda lambda-2014 lambda-binary worker infra; do \
+	@for lock in lambda lambda-binary worker infra; do \
 		echo "$$lock.txt"; $(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r "requirements/$$lock.txt" \
 		|| { echo "$$lock.txt: a known vulnerability, or the advisory database cannot be reached (see above)"; exit 1; }; \
 	done
@@ -144,9 +144,6 @@ LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes 
 lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra infra -o requirements/infra.txt
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda.txt
-	@mkdir -p build
-	grep -E '^[a-zA-Z].*==' requirements/lambda.txt | sed 's/ \\$$//' | grep -v '^rapidfuzz=' > build/lambda-2014-constraints.txt
-	$(UV) $(LOCK) -c build/lambda-2014-constraints.txt -c requirements/lambda-2014.in pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda-2014.txt
 	$(UV) $(LOCK) -c requirements/dev.txt requirements/lambda-binary.in -o requirements/lambda-binary.txt
 	$(UV) $(LOCK) requirements/lambda-source.in -o requirements/lambda-source.txt
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra worker -o requirements/worker.txt

@@ -42,7 +42,20 @@ def main(variant: str) -> int:
         if name == "pycurl" and "openssl" not in module.version.lower():
             sys.stderr.write(f"error: pycurl is built without OpenSSL: {module.version}\n")
             return 1
-    return 0
+    return check_interpreter()
+
+
+def check_interpreter() -> int:
+    """Run a line in the interpreter for scorecards: its program lies beside the packages, and needs glibc 2.28."""
+    from pydantic_monty import Monty  # noqa: PLC0415 - told above if it is missing
+
+    try:
+        with Monty() as pool, pool.checkout() as session:
+            answer = session.feed_run("1 + 1")
+    except Exception as error:  # noqa: BLE001  as above
+        sys.stderr.write(f"error: the interpreter for scorecards does not run: {error}\n")
+        return 1
+    return 0 if answer == 1 + 1 else 1
 
 
 if __name__ == "__main__":

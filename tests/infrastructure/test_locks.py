@@ -45,7 +45,6 @@ def wanted(*extras):
     ("file", "extras"),
     [
         ("lambda.txt", ("lambda", "portable", "rubric")),
-        ("lambda-2014.txt", ("lambda", "portable", "rubric")),
         ("worker.txt", ("worker",)),
         ("infra.txt", ("infra",)),
     ],
@@ -80,7 +79,6 @@ def test_locks_name_hashes_and_no_index(path):
 CASES = {
     "python3.12-x86_64": ("3.12", (2, 28), "x86_64", ["lambda.txt", "lambda-binary.txt"]),
     "python3.12-aarch64": ("3.12", (2, 28), "aarch64", ["lambda.txt"]),
-    "python3.11-x86_64": ("3.11", (2, 17), "x86_64", ["lambda-2014.txt"]),
     "newer lock on glibc 2.26": ("3.11", (2, 26), "x86_64", ["lambda.txt"]),
 }
 
@@ -107,7 +105,7 @@ def hashes_of(file):
     return {pin: set(HASH.findall(block)) for pin, block in pins.items()}
 
 
-@pytest.mark.parametrize("file", ["lambda.txt", "lambda-2014.txt", "lambda-binary.txt"])
+@pytest.mark.parametrize("file", ["lambda.txt", "lambda-binary.txt"])
 def test_wheels_that_load_anywhere_are_the_ones_installed_here(file):
     here, tested = loads_anywhere(), hashes_of("dev.txt")
     pure = {pin for pin in hashes_of(file) if here.get(pin[0]) == pin[1]}

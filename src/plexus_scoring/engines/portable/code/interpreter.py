@@ -66,6 +66,7 @@ class Interpreter:
         self._spent = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = asyncio.Lock()
+        self._turns = asyncio.Semaphore(PROCESSES)
         self._pool: AsyncMonty | None = None
 
     async def call(self, program: Program, given: Any) -> str:
@@ -140,7 +141,7 @@ class Interpreter:
         session = pool.checkout(**session_options(self._seconds))
         try:
             # Far more than every limit within: a session that gives no sign for so long takes its pool along.
-            async with asyncio.timeout(_SILENT_SECONDS) as silence:
+            async with self._turns, asyncio.timeout(_SILENT_SECONDS) as silence:
                 try:
                     await session.__aenter__()
                     await self._feed(session, program.prelude, program.place)
@@ -183,7 +184,8 @@ class Interpreter:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # Sessions and locks belong to the loop that made them.
-            self._loop, self._pool, self._starting = loop, None, asyncio.Lock()
+            self._loop, self._pool = loop, None
+            self._starting, self._turns = asyncio.Lock(), asyncio.Semaphore(PROCESSES)
         async with self._starting:
             if self._pool is None:
                 self._pool = await _start_pool()
