@@ -414,6 +414,12 @@ async def test_an_error_at_the_top_level_is_the_scorecards(call, source, message
         await call(source, place=CodePlace("Tone", "card.yaml", 10), trusted=trusted)
 
 
+async def test_a_timeout_of_the_code_s_own_is_its_error(call):
+    for _ in range(3):
+        with pytest.raises(ScoreFailed, match=r"line 2 of the code: TimeoutError: late$"):
+            await call("def f(context):\n    raise TimeoutError('late')")
+
+
 async def test_a_long_message_is_cut(call):
     with pytest.raises(ScoreFailed) as failed:
         await call("def f(context):\n    raise ValueError('x' * 1_000_000)")

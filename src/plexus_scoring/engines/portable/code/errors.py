@@ -34,7 +34,7 @@ def meaning(
         return _stopped(place, None, too_long, at_top_level=at_top_level)
     line = _line(error)
     raised = error.exception()
-    if isinstance(raised, TimeoutError):
+    if _is_time_limit(raised):
         return _stopped(place, line, too_long, at_top_level=at_top_level)
     if isinstance(raised, MemoryError):
         reason = str(raised)[:200] or "out of memory"
@@ -61,7 +61,12 @@ def is_over_time(error: MontyError) -> bool:
 
     if isinstance(error, MontyCrashedError):
         return error.timed_out
-    return isinstance(error.exception(), TimeoutError)
+    return _is_time_limit(error.exception())
+
+
+def _is_time_limit(raised: BaseException) -> bool:
+    # The code may raise a TimeoutError of its own.
+    return isinstance(raised, TimeoutError) and "time limit exceeded" in str(raised)
 
 
 def is_refusal(error: MontyError) -> bool:

@@ -177,13 +177,11 @@ def _fed(session: MontySession, program: Program, inputs: dict[str, Any]) -> str
     except MontyError as error:
         if is_over_time(error):
             raise TimeoutError from None
-        if isinstance(error, MontyCrashedError) or is_refusal(error) or _prints_much(printed):
+        # What earlier calls left, or printed, may be too much for this one: it gets a session of its own.
+        full = isinstance(error, MontyCrashedError) or isinstance(error.exception(), MemoryError)
+        if full or is_refusal(error):
             return None
         log_printed(program.place, printed)
         raise meaning(program.place, error, seconds=QUICK_SECONDS, at_top_level=False) from None
     log_printed(program.place, printed)
     return text
-
-
-def _prints_much(printed: Any) -> bool:
-    return len(printed.output) > _MAX_PRINTED // 2
