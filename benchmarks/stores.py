@@ -35,9 +35,13 @@ from tests.support.services import postgresql
 LEVELS = (1, 50, 100)
 EXPLANATION = "The agent greeted the caller by name and gave her own. " * 4
 _UPDATE = (
-    "UPDATE jobs SET status = 'COMPLETED', completed_at = {0} WHERE id = {0} AND status = 'PENDING'"
+    "UPDATE jobs SET status = 'COMPLETED', completed_at = {0} WHERE account = 'default' AND id = {0}"
+    " AND status = 'PENDING'"
 )
-_INSERT = "INSERT INTO results (id, job_id, created_at, body) VALUES ({0}, {0}, {0}, {0})"
+_INSERT = (
+    "INSERT INTO results (account, id, job_id, created_at, body)"
+    " VALUES ('default', {0}, {0}, {0}, {0})"
+)
 
 Work = Callable[[str], Awaitable[None]]
 
@@ -147,7 +151,8 @@ async def check(url: str, count: int) -> None:
     """Exit unless every job has exactly one result."""
     database = Database(url)
     query = text(
-        "SELECT count(*) FROM jobs j JOIN results r ON r.job_id = j.id WHERE status = 'COMPLETED'"
+        "SELECT count(*) FROM jobs j JOIN results r ON r.account = j.account AND r.job_id = j.id"
+        " WHERE status = 'COMPLETED'"
     )
     done = await database.read(lambda connection: connection.execute(query).scalar_one())
     await database.aclose()

@@ -67,23 +67,18 @@ def _key(client: Any, name: str, row: dict[str, Any]) -> dict[str, Any]:
     return {part["AttributeName"]: row[part["AttributeName"]] for part in schema}
 
 
-async def begin(jobs: JobStore, job_id: str) -> Claimed:
-    new = NewJob(id=job_id, scorecard="c", score="s", item=Item(id="i", text="t"))
-    claimed = await jobs.claim(key(job_id), lease_seconds=60, new=new)
+async def begin(jobs: JobStore, job_id: str, account: str = "default") -> Claimed:
+    new = NewJob(id=job_id, account=account, scorecard="c", score="s", item=Item(id="i", text="t"))
+    claimed = await jobs.claim(new.key, lease_seconds=60, new=new)
     assert isinstance(claimed, Claimed)
     return claimed
 
 
-async def complete(jobs: JobStore, job_id: str) -> None:
-    lease = (await begin(jobs, job_id)).lease
+async def complete(jobs: JobStore, job_id: str, account: str = "default") -> None:
+    lease = (await begin(jobs, job_id, account)).lease
     result = ScoreResult(
-        id=result_id_of(key(job_id)),
-        job_id=job_id,
-        scorecard="c",
-        score="s",
-        value="Yes",
-        created_at=0,
-    )
+        id=result_id_of(lease.key), job_id=job_id, account=account, scorecard="c", score="s", value="Yes", created_at=0
+    )  # fmt: skip
     await jobs.complete(lease, result)
 
 
@@ -108,6 +103,26 @@ async def test_ended_jobs_go_after_the_retention_with_their_results(kept, clock)
     assert await jobs.get(key("failed")) is None
     assert await jobs.result(result_id_of(key("younger"))) is not None
     await complete(jobs, "completed")  # its id is free again
+
+
+async def test_another_accounts_job_of_the_same_id_stays(kept, clock):
+    stores, expire = kept
+    jobs = stores.jobs
+    await complete(jobs, "same", "one")
+    clock.advance(RETENTION)
+    await complete(jobs, "same", "two")
+    await begin(jobs, "same", "three")
+    for account in ("two", "three"):
+        await stores.checkpoints.save(key("same", account), "node", b"answer")
+    clock.advance(DAY)
+    await expire()
+    assert await jobs.get(key("same", "one")) is None
+    assert await jobs.result(result_id_of(key("same", "one")), account="one") is None
+    assert (await jobs.get(key("same", "two"))).status is JobStatus.COMPLETED
+    assert await jobs.result(result_id_of(key("same", "two")), account="two") is not None
+    assert (await jobs.get(key("same", "three"))).status is JobStatus.IN_PROGRESS
+    for account in ("two", "three"):
+        assert await stores.checkpoints.load(key("same", account)) == {"node": b"answer"}
 
 
 async def test_jobs_that_have_not_ended_stay(kept, clock):

@@ -100,10 +100,10 @@ class Service:
         self.run(work)
 
     def job(self, job_id):
-        return self.run(lambda app: app.jobs.get(key(job_id)))
+        return self.run(lambda app: app.jobs.get(key(job_id, "local")))
 
     def result(self, result_id):
-        return self.run(lambda app: app.jobs.result(result_id))
+        return self.run(lambda app: app.jobs.result(result_id, account="local"))
 
     def object(self, key):
         bucket = self.deployment.environment()["AMPLIFY_STORAGE_SCORERESULTATTACHMENTS_BUCKET_NAME"]

@@ -65,14 +65,20 @@ def test_every_address_is_scored_once(service, addresses):
                     Item(id=job_id, text=address["text"], metadata={"year": address["year"]})
                 )
                 await app.jobs.create(
-                    NewJob(id=job_id, scorecard=card.id, score="Both", item_id=job_id)
+                    NewJob(
+                        id=job_id,
+                        scorecard=card.id,
+                        score="Both",
+                        item_id=job_id,
+                        account="local",
+                    )
                 )
 
         await app.catalog.put_scorecard(card)
         await asyncio.gather(*(one(job_id, address) for job_id, address in by_id.items()))
 
     async def read(app):
-        return [await app.jobs.get(key(job_id)) for job_id in by_id]
+        return [await app.jobs.get(key(job_id, "local")) for job_id in by_id]
 
     service.run(store)
     service.send(*({"scoring_job_id": job_id} for job_id in by_id))

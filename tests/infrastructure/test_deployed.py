@@ -20,6 +20,7 @@ from plexus_scoring.local.function import LocalFunction
 from tests.support.aws import require_embedded_aws
 from tests.support.cdk import COMMIT, FUNCTIONS
 from tests.support.clock import HANG_SECONDS
+from tests.support.stores import key
 
 STACK = "plexus-scoring-staging"
 DIGEST = "sha256:" + "c" * 64
@@ -205,7 +206,7 @@ async def test_a_message_becomes_a_row_two_objects_and_a_response(deployment, ap
         "success",
         "Yes",
     ), response
-    job = await application.jobs.get(response["scoring_job_id"])
+    job = await application.jobs.get(key(response["scoring_job_id"], application.settings.account))
     assert (job.status, job.attempt) == ("COMPLETED", 1)
     stored = deployment.client("s3").list_objects_v2(
         Bucket=deployment.outputs["AttachmentsBucketName"]

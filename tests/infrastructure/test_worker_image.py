@@ -13,6 +13,7 @@ from tests.support import brokers, images
 from tests.support.aws import unique_name
 from tests.support.clock import HANG_SECONDS
 from tests.support.services import postgresql
+from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,7 +210,7 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(
         assert (response["request_id"], response["status"]) == ("image-2", "success")
         assert response["value"] == "Yes"
         stores = connect(database)
-        job = await stores.jobs.get(response["scoring_job_id"])
+        job = await stores.jobs.get(key(response["scoring_job_id"]))
         await stores.aclose()
         assert (job.status, job.attempt) == ("COMPLETED", 1)
         assert "plexus_scoring_jobs_total" in (await container.get("/metrics"))[1]

@@ -24,7 +24,7 @@ CLOCKS |= {f"{name}_ns" for name in CLOCKS} | {"time_ns"}
 DURATIONS = {"seconds", "elapsed", "duration", "took"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-WAITS = {"timeout", "timeout_at", "wait", "wait_for", "join", "result"}
+WAITS = {"timeout", "timeout_at", "wait", "wait_for", "join", "result", "eventually", "until"}
 EXCUSE = re.compile(r"#.*\bclock: \w")
 
 Found = Iterator[tuple[ast.expr, str]]

@@ -15,7 +15,7 @@ from plexus_scoring.stores.codec import decode, encode
 def content_digest(job: NewJob | ScoringJob) -> str:
     """Return a hash of scorecard, score and item: the same for a stored job and for what it was made from.
 
-    Neither the order of keys nor the difference between an absent and an empty field counts. Raises InvalidRequest
+    Neither the order of keys nor the difference between an absent and a null field counts. Raises InvalidRequest
     for what JSON cannot say.
     """
     item = job.item

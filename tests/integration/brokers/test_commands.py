@@ -109,6 +109,30 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     await stores.aclose()
 
 
+async def test_operators_work_for_one_account_at_a_time(rig, command, tmp_path):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    upgrade(url)
+    stores = connect(url)
+    for account in ("one", "two"):
+        await stores.jobs.create(NewJob(id="same", account=account, scorecard="c", score="s"))
+        claimed = await stores.jobs.claim(key("same", account), lease_seconds=60)
+        await stores.jobs.fail(claimed.lease, ErrorInfo(code="x", message="no"))
+    await bury(rig, '{"scoring_job_id": "same", "account": "one"}', "not_found")
+
+    stays = command("dlq", "redrive", "--account", "two")
+    assert "names account 'one'" in stays.stderr
+    command("dlq", "redrive")
+    jobs = [await stores.jobs.get(key("same", account)) for account in ("one", "two")]
+    assert [job.status for job in jobs] == [JobStatus.PENDING, JobStatus.FAILED]
+
+    assert command("sweep", "--older-than", "0", "--account", "two").stdout.split() == []
+    assert command("sweep", "--older-than", "0").stdout.split() == ["same"]
+    async with rig.connection.temporary_channel() as channel:
+        sent = [await channel.basic_get(rig.topology.request) for _ in range(2)]
+    assert {json.loads(bytes(message.body))["account"] for message in sent} == {"one"}
+    await stores.aclose()
+
+
 def test_a_broker_that_refuses_us_has_no_unknown_counts(rig, command):
     wrong = rig.url.replace("guest:guest", "guest:wrong")
     assert "refused" in command("queue", "stats", code=1, PLEXUS_RABBITMQ_URL=wrong).stderr

@@ -30,7 +30,7 @@ class World:
     clock: FakeClock
 
     async def handle(self, job_id="job-1"):
-        request = ScoringRequest(scoring_job_id=job_id, request_id=job_id)
+        request = ScoringRequest(scoring_job_id=job_id, request_id=job_id, account="acme")
         return await self.service.handle(request)
 
     def job(self, job_id="job-1"):

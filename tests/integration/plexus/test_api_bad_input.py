@@ -21,7 +21,7 @@ async def test_a_refused_key_is_the_deployments_fault(world, tmp_path):
     with pytest.raises(ConfigurationError, match="PLEXUS_API_KEY"):
         await stores.jobs.check()
     with pytest.raises(StoreUnavailable, match="PLEXUS_API_KEY"):
-        await stores.jobs.claim(key("job-1"), lease_seconds=60)
+        await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     await stores.aclose()
     assert world.job()["status"] == "PENDING"
 
@@ -52,7 +52,7 @@ async def test_what_is_no_graphql_answer(world, body):
     world.account.add_job()
     world.server.fail(200, body)
     with pytest.raises(StoreUnavailable):
-        await world.stores.jobs.claim(key("job-1"), lease_seconds=60)
+        await world.stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     assert await world.handle() == Ack()
 
 
@@ -85,7 +85,7 @@ async def test_a_long_retry_after_is_the_messages_to_wait(world):
     world.account.add_job()
     world.server.fail(429, times=9, retry_after="120")
     with pytest.raises(StoreUnavailable) as caught:
-        await world.stores.jobs.claim(key("job-1"), lease_seconds=60)
+        await world.stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     assert caught.value.retry_after == 120
     assert world.server.counted()["Job"] == 1
 
@@ -166,7 +166,7 @@ async def test_a_job_record_that_was_deleted_while_we_scored(world):
     world.account.add_job()
     world.server.before["Publish"] = lambda _: world.server.tables.records["ScoringJob"].clear()
     assert await world.handle() == Ack()
-    assert world.server.get("ScoreResult", result_id_of(key("job-1")))["value"] == "Yes"
+    assert world.server.get("ScoreResult", result_id_of(key("job-1", "acme")))["value"] == "Yes"
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ async def test_a_schema_without_a_field_is_lived_with(clock, tmp_path, absent):
         Account(server).add_job()
         stores = connect(server, tmp_path, clock)
         for _ in range(2):
-            claimed = await stores.jobs.claim(key("job-1"), lease_seconds=60)
+            claimed = await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
             await stores.jobs.release(claimed.lease, delay=0, counted=False)
         assert (await stores.catalog.scorecard("call-quality", account="acme")).id == "acme-card"
-        claimed = await stores.jobs.claim(key("job-1"), lease_seconds=60)
-        await stores.jobs.complete(claimed.lease, result_of("job-1", score="acme-greeting"))
-        stored = server.get("ScoreResult", result_id_of(key("job-1")))
+        claimed = await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
+        await stores.jobs.complete(claimed.lease, result_of(claimed.job, score="acme-greeting"))
+        stored = server.get("ScoreResult", result_id_of(key("job-1", "acme")))
         assert stored["value"] == "Yes"
         assert not {field for kind, field in absent if kind == "ScoreResult"} & set(stored)
         assert server.get("ScoringJob", "job-1")["status"] == "COMPLETED"
@@ -211,7 +211,7 @@ async def test_a_schema_without_what_is_needed_is_said(clock, tmp_path):
     with GraphQLServer(now=clock.now, absent=frozenset({("ScoringJob", "itemId")})) as server:
         stores = connect(server, tmp_path, clock)
         with pytest.raises(StoreUnavailable, match="another schema"):
-            await stores.jobs.claim(key("job-1"), lease_seconds=60)
+            await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
         await stores.aclose()
 
 
@@ -229,4 +229,4 @@ async def test_a_missing_bucket_gives_the_job_back(world, monkeypatch):
     monkeypatch.setattr(world.stores.attachments._attachments, "put", missing)
     assert isinstance(await world.handle(), Retry)
     assert world.job()["status"] == "PENDING"
-    assert (await world.leases.get(key("job-1"))).attempt == 0
+    assert (await world.leases.get(key("job-1", "acme"))).attempt == 0

@@ -65,7 +65,7 @@ def credentials(monkeypatch):
 async def test_a_signed_call_is_admitted(server, gate, clock, credentials, tmp_path):
     Account(server).add_job()
     stores = connect(server, tmp_path, clock, key=IamSignature("eu-west-1"))
-    answer = await stores.jobs.claim(key("job-1"), lease_seconds=60)
+    answer = await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     await stores.aclose()
     assert isinstance(answer, Claimed)
     headers, _ = gate.seen[0]
@@ -85,7 +85,7 @@ async def test_another_region_or_secret_is_refused(
     Account(server).add_job()
     stores = connect(server, tmp_path, clock, key=IamSignature(region))
     with pytest.raises(StoreUnavailable, match="PLEXUS_GRAPHQL_AUTH_MODE=iam, the role"):
-        await stores.jobs.claim(key("job-1"), lease_seconds=60)
+        await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     await stores.aclose()
 
 
@@ -93,7 +93,7 @@ async def test_each_try_is_signed_by_itself(server, gate, clock, credentials, tm
     Account(server).add_job()
     server.fail(503)
     stores = connect(server, tmp_path, clock, key=IamSignature("eu-west-1"))
-    assert isinstance(await stores.jobs.claim(key("job-1"), lease_seconds=60), Claimed)
+    assert isinstance(await stores.jobs.claim(key("job-1", "acme"), lease_seconds=60), Claimed)
     await stores.aclose()
 
 

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Retry
-from plexus_scoring.model.errors import StoreUnavailable
+from plexus_scoring.model.errors import NotFound, StoreUnavailable
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import Busy, Finished, JobStatus, Missing, NewJob
 from plexus_scoring.model.result import result_id_of
 from tests.support.plexus_api import Account, connect
 from tests.support.stores import key
 
-RESULT = result_id_of(key("job-1"))
+RESULT = result_id_of(key("job-1", "acme"))
 
 
 async def test_a_warm_job_takes_three_round_trips(world):
@@ -84,7 +84,7 @@ async def test_the_api_down_at_the_end_costs_no_second_score(world):
     assert world.server.operations == ["Job", "Publish"]
     assert world.job()["status"] == "COMPLETED"
     assert world.server.get("ScoreResult", RESULT)["scoreVersionId"] == "acme-greeting-v1"
-    assert (await world.leases.get(key("job-1"))).attempt == 1
+    assert (await world.leases.get(key("job-1", "acme"))).attempt == 1
 
 
 async def test_a_job_whose_start_cannot_be_shown_is_given_back(world):
@@ -93,7 +93,7 @@ async def test_a_job_whose_start_cannot_be_shown_is_given_back(world):
     assert isinstance(await world.handle(), Retry)
     world.server.before.clear()
     world.server.faults.clear()
-    job = await world.leases.get(key("job-1"))
+    job = await world.leases.get(key("job-1", "acme"))
     assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
     assert await world.handle() == Ack()
 
@@ -118,7 +118,7 @@ async def test_a_job_that_plexus_finished_is_not_scored_again(world):
     body = world.responder.sent[0].body()
     assert (body["score_result_id"], body["value"], body["explanation"]) == ("theirs", "No", "why")
     assert body["cost"]["total_cost"] == 0.5
-    assert (await world.stores.jobs.result("theirs")).value == "No"
+    assert (await world.stores.jobs.result("theirs", account="acme")).value == "No"
     assert len(world.server.all("ScoreResult")) == 1
 
 
@@ -129,15 +129,15 @@ async def test_a_job_that_plexus_ends_between_our_read_and_our_claim_is_not_scor
         world.server.put("ScoringJob", **{**world.job(), "status": "COMPLETED"})
 
     world.server.before["UpdateJob"] = theirs
-    answer = await world.stores.jobs.claim(key("job-1"), lease_seconds=60)
+    answer = await world.stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)
     assert isinstance(answer, Finished)
-    assert (await world.leases.get(key("job-1"))).status is JobStatus.PENDING
+    assert (await world.leases.get(key("job-1", "acme"))).status is JobStatus.PENDING
 
 
 async def test_a_job_that_plexus_works_on_is_left_to_it_for_a_while(world):
     started = world.server.tables.timestamp()
     world.account.add_job(status="IN_PROGRESS", startedAt=started)
-    assert await world.stores.jobs.claim(key("job-1"), lease_seconds=60) == Busy(900.0)
+    assert await world.stores.jobs.claim(key("job-1", "acme"), lease_seconds=60) == Busy(900.0)
     world.clock.advance(901)
     assert await world.handle() == Ack()
     assert world.job()["status"] == "COMPLETED"
@@ -151,15 +151,51 @@ async def test_a_failed_job_that_someone_set_to_pending_is_scored_again(world):
         "ScoringJob", **{**world.job(), "status": "PENDING", "scoreId": world.account.score}
     )
     assert isinstance(await world.handle(), DeadLetter | Ack)
-    assert (await world.leases.get(key("job-1"))).attempt == 1
+    assert (await world.leases.get(key("job-1", "acme"))).attempt == 1
 
 
 async def test_a_job_of_another_account_is_no_job(world, server):
     Account(server, "other").add_job("theirs", item_id="their-item")
-    assert await world.stores.jobs.claim(key("theirs"), lease_seconds=60) == Missing()
-    assert await world.stores.jobs.get(key("theirs")) is None
+    assert await world.stores.jobs.claim(key("theirs", "acme"), lease_seconds=60) == Missing()
+    assert await world.stores.jobs.get(key("theirs", "acme")) is None
     assert isinstance(await world.handle("theirs"), DeadLetter)
     assert server.get("ScoringJob", "theirs")["status"] == "PENDING"
+
+
+async def test_a_job_that_is_named_with_another_account_is_no_job(world):
+    """Neither by its own account's name for it, nor under ours."""
+    world.account.add_job()
+    for stranger in (key("job-1"), key("job-1", "other")):
+        assert await world.stores.jobs.claim(stranger, lease_seconds=60) == Missing()
+        assert await world.stores.jobs.get(stranger) is None
+        with pytest.raises(NotFound):
+            await world.stores.jobs.redrive(stranger)
+    await world.handle()
+    assert await world.stores.jobs.result(RESULT) is None
+    assert (await world.stores.jobs.result(RESULT, account="acme")).value == "Yes"
+
+
+async def test_a_record_that_was_edited_in_plexus_is_still_the_same_job(world):
+    world.account.add_job()
+    jobs = world.stores.jobs
+    answer = await jobs.claim(key("job-1", "acme"), lease_seconds=60)
+    await jobs.release(answer.lease, delay=0, counted=True)
+    world.server.put("ScoringJob", **{**world.job(), "scoreId": "edited"})
+    answer = await jobs.claim(key("job-1", "acme"), lease_seconds=60)
+    assert (answer.job.score, answer.job.attempt) == (world.account.score, 2)
+
+
+async def test_another_accounts_result_under_the_same_job_id_is_not_ours(world, server):
+    """Plexus's index of results knows the job's id only."""
+    other = Account(server, "other")
+    world.account.add_job(status="COMPLETED")
+    for owner, value, at in ((world.account, "Ours", "01"), (other, "Theirs", "02")):
+        world.server.put(
+            "ScoreResult", id=owner.id, value=value, itemId="item-1", accountId=owner.id,
+            scorecardId="c", scoreId="s", scoringJobId="job-1", createdAt=f"2026-01-{at}T00:00:00Z",
+        )  # fmt: skip
+    assert await world.handle() == Ack()
+    assert world.responder.sent[0].value == "Ours"
 
 
 async def test_an_item_of_another_account_is_no_item(world, server):
@@ -212,7 +248,7 @@ async def test_a_job_that_comes_to_us_is_shown_in_plexus(world):
     item = world.server.get("Item", job["itemId"])
     assert (item["text"], item["externalId"], item["metadata"]) == ("hello", "call-7", '{"a":1}')
     assert await world.handle("ours") == Ack()
-    result = world.server.get("ScoreResult", result_id_of(key("ours")))
+    result = world.server.get("ScoreResult", result_id_of(key("ours", "acme")))
     assert (result["itemId"], result["scoreVersionId"]) == (job["itemId"], "acme-greeting-v1")
 
 
@@ -223,7 +259,7 @@ async def test_a_finished_result_is_reused_when_asked_but_not_an_error(world):
     await world.handle("job-1")
     await world.handle("job-2")
     assert world.responder.sent[1].body()["reused"] is True
-    second = world.server.get("ScoreResult", result_id_of(key("job-2")))
+    second = world.server.get("ScoreResult", result_id_of(key("job-2", "acme")))
     assert json.loads(second["metadata"])["reused_from"] == RESULT
     assert second["scoreVersionId"] == "acme-greeting-v1"
 
@@ -254,4 +290,4 @@ async def test_a_partial_answer_is_not_taken_for_nothing(world):
     world.server.tables.broken.clear()
     world.server.tables.broken.add(("ScoringJob", "job-1"))
     with pytest.raises(StoreUnavailable):
-        await world.stores.jobs.claim(key("job-1"), lease_seconds=60)
+        await world.stores.jobs.claim(key("job-1", "acme"), lease_seconds=60)

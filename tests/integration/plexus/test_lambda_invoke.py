@@ -8,6 +8,7 @@ import pytest
 from plexus_scoring.local.lambda_cli import invoke
 from plexus_scoring.model.result import result_id_of
 from plexus_scoring.stores.dynamodb import create_table
+from plexus_scoring.stores.dynamodb.rows import job_key
 from tests.support.aws import embedded_aws, unique_name
 from tests.support.graphql_server import GraphQLServer
 from tests.support.plexus_api import Account
@@ -49,7 +50,7 @@ def test_from_pending_to_completed(api, environment, embedded_aws, event):
     answer = invoke("score_processing", json.dumps(event).encode(), environment=environment)
     assert answer.function_error is None, answer.log_tail.decode()
 
-    result_id = result_id_of(key("job-1"))
+    result_id = result_id_of(key("job-1", "acme"))
     job, result = api.get("ScoringJob", "job-1"), api.get("ScoreResult", result_id)
     assert job["status"] == "COMPLETED"
     assert (result["value"], result["scoreVersionId"]) == ("Yes", "acme-greeting-v1")
@@ -90,6 +91,6 @@ def test_a_bucket_that_is_missing_gives_the_job_back(api, environment, embedded_
     # Nobody's fault but the deployment's: it costs the job no attempt.
     row = embedded_aws.client("dynamodb").get_item(
         TableName=environment["PLEXUS_JOBS_TABLE_NAME"],
-        Key={"pk": {"S": "JOB#job-1"}, "sk": {"S": "JOB"}},
+        Key=job_key(key("job-1", "acme")),
     )["Item"]
     assert float(row["attempt"]["N"]) == 0

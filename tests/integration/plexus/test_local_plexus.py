@@ -48,7 +48,7 @@ def test_the_documented_commands_take_a_job_to_its_end(variables):
         ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    result = result_id_of(key("job-1"))
+    result = result_id_of(key("job-1", "acme"))
     assert '"disposition": "Ack"' in done.stdout
     answer = next(line for line in done.stdout.splitlines() if line.startswith('{"data"'))
     data = json.loads(answer)["data"]

@@ -481,7 +481,7 @@ async def test_a_program_of_many_threads_is_a_single_process_without_control_gro
         """
         import os, resource, subprocess, threading
         over = threading.Event()
-        threads = [threading.Thread(target=over.wait) for _ in range(20)]
+        threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(6)]
         for thread in threads: thread.start()
         over.set()
         for action in (os.fork, lambda: subprocess.run(["true"]), lambda: os.posix_spawn("/bin/true", ["true"], {})):

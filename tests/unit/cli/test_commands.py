@@ -5,8 +5,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
 import typer
+from moto import mock_aws
 
 from plexus_scoring.cli.app import MODULES, app_for, build
 from plexus_scoring.cli.command import load_settings
@@ -15,6 +17,7 @@ from plexus_scoring.cli.probes import model_endpoint, sandbox
 from plexus_scoring.cli.variables import sections
 from plexus_scoring.engines.sandbox.confinement import Confinement
 from plexus_scoring.model import errors
+from plexus_scoring.stores import dynamodb
 from tests.unit.cli.conftest import GREETING
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -212,6 +215,29 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
     assert [one["code"] for one in refused.json["refused"]] == ["invalid_request", "not_found"]
     assert run("results", "show", "j-1").code == 2
     assert run("jobs", "show", "absent", "--format", "json").json["error"]["code"] == "not_found"
+
+
+def test_the_upgrade_of_a_table_tells_what_is_left(run, monkeypatch):
+    for name, value in (
+        ("PLEXUS_STORE", "dynamodb"), ("PLEXUS_JOBS_TABLE_NAME", "jobs"), ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "testing"), ("AWS_SECRET_ACCESS_KEY", "testing"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        dynamodb.create_table(client, "jobs")
+        job = {
+            "pk": {"S": "JOB#j-1"}, "sk": {"S": "JOB"}, "account": {"S": "acme"}, "body": {"S": "{}"},
+            "status": {"S": "IN_PROGRESS"}, "lease_token": {"S": "t"}, "attempt": {"N": "1"},
+            "lease_expires_at": {"N": "9e9"}, "created_at": {"N": "1"}, "updated_at": {"N": "1"},
+            "not_before": {"N": "0"},
+        }  # fmt: skip
+        client.put_item(TableName="jobs", Item=job)
+        busy = run("db", "upgrade", "--format", "json")
+        assert (busy.code, busy.json) == (4, {"moved": 0, "left": 1})
+        client.put_item(TableName="jobs", Item={**job, "lease_expires_at": {"N": "1"}})
+        done = run("db", "upgrade")
+        assert (done.code, "1 rows moved, 0 left" in done.out) == (0, True)
 
 
 def test_purge_deletes_what_ended_long_ago(run, monkeypatch):

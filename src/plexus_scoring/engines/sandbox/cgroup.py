@@ -152,7 +152,9 @@ def _limit(directory: pathlib.Path, memory_bytes: int, processes: int) -> None:
 
 def _members(directory: pathlib.Path) -> list[int]:
     try:
-        return [int(line) for line in (directory / "cgroup.procs").read_text().split()]
+        lines = (directory / "cgroup.procs").read_text().split()
+        # 0 stands for a process of another namespace; to kill it would mean this process's own group.
+        return [int(line) for line in lines if line != "0"]
     except OSError:
         return []
 
