@@ -12,12 +12,16 @@ import itertools
 import os
 import pathlib
 import signal
+import time
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 PREFIX = "plexus-sandbox-"
 PROCESS = pathlib.Path("/proc/self")
 CONTROLLERS = frozenset({"memory", "pids"})
 _numbers = itertools.count(1)
+_REMOVALS: Final = 40
+_REMOVAL_SECONDS: Final = 0.005
 
 
 class ControlGroup:
@@ -44,13 +48,20 @@ class ControlGroup:
         return None
 
     def remove(self) -> None:
-        """Kill what is left in the group and remove it."""
+        """Kill what is left in the group and remove it, once it has died."""
         for directory in self._directories:
-            for process in _members(directory):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGKILL)
-            with contextlib.suppress(OSError):  # the next sandbox sweeps what is still dying
-                directory.rmdir()
+            for _ in range(_REMOVALS):
+                for process in _members(directory):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(process, signal.SIGKILL)
+                try:
+                    directory.rmdir()
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(_REMOVAL_SECONDS)  # a group whose processes are dying is busy
+                else:
+                    break
 
 
 def make_group(*, memory_bytes: int, processes: int) -> ControlGroup | None:
