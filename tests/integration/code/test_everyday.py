@@ -249,8 +249,11 @@ EVERYDAY = [
     ),
     (
         """
-            d = {'a': 1, 'b': 2}
+            d, e, x = {'a': 1, 'b': 2}, {'b': {'c': 1}}, 3
             del d['a']
+            del e[str.lower('B')]['c'.translate({})]
+            del x, e
+            assert str.split('a,b', sep=',') == ['a', 'b'] and str.translate('a', {97: 'b'}) == 'b'
             return d, 'a,b!'.translate(str.maketrans('', '', ',!')), sorted('bA', key=str.lower)
         """,
         ({"b": 2}, "ab", ["A", "b"]),

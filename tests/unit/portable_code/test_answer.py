@@ -41,6 +41,15 @@ def test_odd_texts_are_refused(text):
         read_answer(text, PLACE)
 
 
+def test_keys_whose_hashes_are_no_secret_are_few():
+    colliding = [number * (2**61 - 1) for number in range(2_000)]
+    for value in ({"set": colliding}, {"dict": [colliding, colliding]}):
+        with pytest.raises(ScoreFailed, match="cannot be read"):
+            read_answer(json.dumps(["set", value, None]), PLACE)
+    texts = [str(number) for number in colliding]
+    assert len(read_answer(json.dumps(["set", {"set": texts}, None]), PLACE).value) == 2_000
+
+
 def test_a_text_that_is_too_long_is_not_read():
     with pytest.raises(BudgetExceeded, match="more than 1,000,000 characters"):
         read_answer("x" * (MAX_CHARACTERS + 1), PLACE)

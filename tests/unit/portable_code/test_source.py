@@ -59,7 +59,9 @@ score = lambda parameters, input: None
         ("x = " + "-" * 5_000 + "1", None, "cannot be read"),
         ("x = " + "9" * 5_000, 1, "syntax error"),
         ("x = " + "(" * 300 + ")" * 300, 1, "syntax error"),
-        ("#" * 200_001, None, "longer than 200,000 characters"),
+        ("#" * 100_001, None, "longer than 100,000 characters"),
+        ("try:\n    from string import *\nexcept ImportError:\n    pass", 2, "import * cannot run"),
+        ("d = {}\ndel d[1], d[2]", 2, "del of this"),
     ],
 )
 def test_what_cannot_run_is_told_at_its_line_with_what_to_do(code, line, message):
@@ -93,10 +95,10 @@ def test_what_is_called_is_a_name(name):
         "import rapidfuzz.fuzz",
         "from rapidfuzz import fuzz as f; y = 2",
         "if True: import string",
-        "x = 'é'; del d['é'], y",
+        "x = 'é'; del d['é'].y['b']",
         "x = (\n  a\n  .translate(str.maketrans('a', 'b'))\n)\ny = 3",
         "z = sorted(x, key=str.lower)",
-        "del (\n  d[1],\n  e\n)\nq = 1",
+        "del (\n  d[\n 1]\n)\nq = 1",
         "f = '{a}'.format_map(m).translate(n.translate(o))",
     ],
 )

@@ -18,6 +18,7 @@ MAX_CHARACTERS: Final = 1_000_000
 
 RESULT: Final = "Score.Result"
 _KINDS: Final = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_MAX_HASHED: Final = 1_000
 _MAX_INTEGER: Final = 10**4_000
 _CROSSING: Final = (bool, float, bytes, dt.date, dt.timedelta, Decimal, type(None))
 
@@ -49,7 +50,8 @@ def read_answer(text: str, place: CodePlace) -> Answer:
         )
     try:
         kind, value, metadata = json.loads(text)
-        return Answer(str(kind), _plain(value), _plain(metadata))
+        room = [_MAX_HASHED]
+        return Answer(str(kind), _plain(value, room), _plain(metadata, room))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ScoreFailed(f"{place}: it returned what cannot be read") from error
 
@@ -66,17 +68,24 @@ def crossing(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {crossing(key): crossing(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)([crossing(part) for part in value])
+        parts = [crossing(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else type(value)(parts)
     return str(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, room: list[int]) -> Any:
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [_plain(part, room) for part in value]
     if not isinstance(value, dict):
         return value
     ((kind, parts),) = value.items()
+    keys, values = parts if kind == "dict" else (parts, ())
+    hashed = [_plain(key, room) for key in keys]
+    if not all(type(key) is str for key in hashed) and kind != "tuple":
+        # The hash of a number is no secret: thousands that collide would take seconds to put in place.
+        room[0] -= len(hashed)
+        if room[0] < 0:
+            raise ValueError("too many keys that are no texts")
     if kind == "dict":
-        keys, values = parts
-        return dict(zip(map(_plain, keys), map(_plain, values), strict=True))
-    return _KINDS[kind](map(_plain, parts))
+        return dict(zip(hashed, [_plain(part, room) for part in values], strict=True))
+    return _KINDS[kind](hashed)

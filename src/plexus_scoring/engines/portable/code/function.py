@@ -84,7 +84,7 @@ class _InterpretedFunction:
     ) -> None:
         try:
             written = rewritten(code)
-        except RecursionError:
+        except (RecursionError, ValueError):
             raise place.error("the code is nested too deeply: simplify it") from None
         self._interpreter = interpreter
         self._program = Program(

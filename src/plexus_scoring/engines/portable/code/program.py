@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from plexus_scoring.engines.portable.code.place import CodePlace
 
-MAX_MEMORY: Final = 128 * 1024 * 1024
+MAX_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of a session's heap, which the worker's allocator enforces."""
 
 

@@ -30,73 +30,112 @@ class Source:
 def rewritten(code: str) -> Source:
     """Return the code as the interpreter takes it. The code has no problems (`source.problems_of`).
 
-    Imports of supplied modules become assignments; ``del`` of an entry or a name, and methods of `str` taken from the
+    Imports of supplied modules become assignments; ``del`` of an entry or of names, and methods of `str` taken from the
     class, become what does the same.
     """
     tree = parse(code)
     assert isinstance(tree, ast.Module)  # noqa: S101 - checked by the caller
-    lines = code.encode().splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    text = code.encode()
+    edits = _Edits(code)
     used: set[str] = set()
-    edits: list[tuple[int, int, str]] = []
+    shadowed = any(_binds_str(node) for node in ast.walk(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "logging":
             used.add("logging")  # Plexus hands it over without an import
-        if not isinstance(node, (ast.stmt, ast.expr)):
-            continue
-        begin = starts[node.lineno - 1] + node.col_offset
-        end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-        if isinstance(node, ast.Attribute) and node.attr in _TEXT_METHODS:
-            value = node.value
-            middle = starts[(value.end_lineno or 1) - 1] + (value.end_col_offset or 0)
-            edits += [(begin, begin, "_plexus_text("), (middle, middle, ")")]
-            continue
-        new = _replacement(node, used)
+        elif isinstance(node, ast.Attribute):
+            _rewrite_attribute(node, edits, shadowed=shadowed)
+        elif isinstance(node, ast.Delete):
+            _rewrite_delete(node, edits)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            new = _assignments(node, used)
+            if new is not None:
+                edits.replace(*edits.place(node), new)
+    return Source(edits.applied(), tuple(sorted(used)))
+
+
+class _Edits:
+    """Replacements in a text, by byte offsets as syntax trees have them."""
+
+    def __init__(self, code: str) -> None:
+        self._text = code.encode()
+        self._starts = [0]
+        for line in self._text.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+        self._edits: list[tuple[int, int, str]] = []
+
+    def place(self, node: ast.stmt | ast.expr) -> tuple[int, int]:
+        """Return where a node begins and ends."""
+        end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or 0
+        return self._starts[node.lineno - 1] + node.col_offset, self._starts[
+            end_line - 1
+        ] + end_column
+
+    def replace(self, begin: int, end: int, new: str) -> None:
+        """Put something in a place. Later lines keep their numbers: an error's line is told to the author."""
+        blank = "\n" * self._text[begin:end].count(b"\n")
+        self._edits.append((begin, end, f"{new[:-1]}{blank}{new[-1:]}" if blank else new))
+
+    def applied(self) -> str:
+        """Return the text with all replacements."""
+        text, kept = self._text, len(self._text)
+        for begin, end, new in sorted(self._edits, key=lambda edit: edit[1::-1], reverse=True):
+            if end <= kept:  # else it is a part of what was replaced already
+                text = text[:begin] + new.encode() + text[end:]
+                kept = begin
+        return text.decode()
+
+
+def _rewrite_attribute(node: ast.Attribute, edits: _Edits, *, shadowed: bool) -> None:
+    if not shadowed and _is_str(node.value):
+        new = _method_of_str(node.attr)
         if new is not None:
-            # Later lines keep their numbers: an error's line is told to the author.
-            blank = "\n" * ((node.end_lineno or node.lineno) - node.lineno)
-            edits.append((begin, end, f"{new[:-1]}{blank})" if blank else new))
-    kept = len(text)
-    for begin, end, new in sorted(edits, key=lambda edit: (edit[1], edit[0]), reverse=True):
-        if end <= kept:  # else it is a part of what was replaced already
-            text = text[:begin] + new.encode() + text[end:]
-            kept = begin
-    return Source(text.decode(), tuple(sorted(used)))
+            edits.replace(*edits.place(node), new)
+    elif node.attr in _TEXT_METHODS:
+        begin, end = edits.place(node.value)
+        edits.replace(begin, begin, "_plexus_text(")
+        edits.replace(end, end, ")")
 
 
-def _method_of_str(node: ast.Attribute) -> str | None:
-    if not isinstance(node.value, ast.Name) or node.value.id != "str":
-        return None
-    if node.attr == "maketrans":
+def _rewrite_delete(node: ast.Delete, edits: _Edits) -> None:
+    target = node.targets[0]
+    begin, end = edits.place(node)
+    if isinstance(target, ast.Subscript):
+        (value, value_end), (key, key_end) = edits.place(target.value), edits.place(target.slice)
+        edits.replace(begin, value, "(")
+        edits.replace(value_end, key, ").pop(")
+        edits.replace(key_end, end, ")")
+    else:
+        names = " = ".join(name.id for name in node.targets if isinstance(name, ast.Name))
+        edits.replace(begin, end, f"{names} = (None)")
+
+
+def _is_str(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "str"
+
+
+def _binds_str(node: ast.AST) -> bool:
+    """Return whether `str` may mean something else than the class in this code."""
+    match node:
+        case ast.Name(id="str", ctx=ast.Store() | ast.Del()) | ast.arg(arg="str"):
+            return True
+        case ast.FunctionDef(name="str") | ast.ClassDef(name="str"):
+            return True
+        case ast.alias():
+            return "str" in (node.asname, node.name)
+    return False
+
+
+def _method_of_str(name: str) -> str | None:
+    """Return what stands for a method that is taken from the class, as `str.lower` is."""
+    if name == "maketrans":
         return "(_plexus_maketrans)"
-    if node.attr.startswith("_") or not hasattr(str, node.attr):
+    if name.startswith("_") or not hasattr(str, name):
         return None
-    return f"(lambda _text, *_rest: _text.{node.attr}(*_rest))"
+    text = "_plexus_text(_text)" if name in _TEXT_METHODS else "_text"
+    return f"(lambda _text, *_rest, **_named: {text}.{name}(*_rest, **_named))"
 
 
-def _replacement(node: ast.AST, used: set[str]) -> str | None:
-    """Return what stands for a statement, in parentheses at its end; None where it stays."""
-    if isinstance(node, ast.Delete):
-        targets = [
-            f"({ast.unparse(target.value)}).pop({ast.unparse(target.slice)})"
-            for target in node.targets
-            if isinstance(target, ast.Subscript)
-        ]
-        set_none = "".join(
-            f"{target.id} = " for target in node.targets if isinstance(target, ast.Name)
-        )
-        return (
-            f"{set_none}({', '.join([*targets, 'None'])})"
-            if set_none
-            else f"({', '.join(targets)})"
-        )
-    if isinstance(node, ast.Attribute):
-        return _method_of_str(node)
-    if not isinstance(node, (ast.Import, ast.ImportFrom)):
-        return None
+def _assignments(node: ast.Import | ast.ImportFrom, used: set[str]) -> str | None:
+    """Return what stands for an import of supplied modules, with a parenthesis at its end; None for another import."""
     parts = list(imported(node))
     if not any(module in SUPPLIED for module, _, _ in parts):
         return None

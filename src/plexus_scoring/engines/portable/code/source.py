@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Final
 
-MAX_SOURCE: Final = 200_000
+MAX_SOURCE: Final = 100_000
 """Longest code in characters."""
 
 SCORE: Final = (
@@ -140,7 +140,8 @@ def _unsupported(tree: ast.Module) -> Iterator[Problem]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             # Code that catches the error has an answer to it.
-            if id(node) not in guarded:
+            star = any(alias.name == "*" for alias in node.names)
+            if star or id(node) not in guarded:
                 yield from _import_problems(node)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = aliases.get(node.value.id, "")
@@ -154,8 +155,8 @@ def _syntax_problems(node: ast.AST) -> Iterator[Problem]:
     what, fix = _NODES.get(type(node), ("", ""))
     if isinstance(node, ast.ClassDef):
         yield from _class_problems(node)
-    elif isinstance(node, ast.Delete) and not all(map(_deletable, node.targets)):
-        what, fix = "del of this", "use pop(), or set it to None"
+    elif isinstance(node, ast.Delete) and not _deletable(node.targets):
+        what, fix = "del of this", "use one pop() for each, or set it to None"
     elif (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -248,7 +249,7 @@ def _function_problem(tree: ast.Module, function: str) -> Problem | None:
     )
 
 
-def _deletable(target: ast.expr) -> bool:
-    if isinstance(target, ast.Subscript):
-        return not isinstance(target.slice, (ast.Slice, ast.Tuple))
-    return isinstance(target, ast.Name)
+def _deletable(targets: list[ast.expr]) -> bool:
+    if len(targets) == 1 and isinstance(targets[0], ast.Subscript):
+        return not isinstance(targets[0].slice, (ast.Slice, ast.Tuple))
+    return all(isinstance(target, ast.Name) for target in targets)

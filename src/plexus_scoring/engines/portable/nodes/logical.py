@@ -78,6 +78,8 @@ class LogicalClassifier(GraphNode[LogicalClassifierNode]):
             "explanation": metadata.get("explanation"),
         }
         output |= {str(key): kept for key, kept in metadata.items() if key != "explanation"}
+        if not isinstance(output.get("metadata", {}), dict):
+            raise ScoreFailed(f"node {self.name!r}: it sets `metadata` to what is no mapping")
         # Upstream drops what is no field of the state: neither the base's, a node class's, nor any output's.
         state.fields |= {name: kept for name, kept in output.items() if name in state.fields}
         state.undetermined = None
@@ -121,7 +123,10 @@ class LogicalNode(GraphNode[LogicalNodeNode]):
             log.warning("node %r: %s; the graph goes on without the node", self.name, error.where)
             log.debug("%s", error.message)
             return
-        state.fields |= self._fields(answer.value)
+        fields = self._fields(answer.value)
+        if not isinstance(fields.get("metadata", {}), dict):
+            raise ScoreFailed(f"node {self.name!r}: it sets `metadata` to what is no mapping")
+        state.fields |= fields
 
     def _fields(self, result: Any) -> dict[str, Any]:
         mapping = self.node.output_mapping
