@@ -34,7 +34,7 @@ def holding_engine(folder: Path) -> None:
 
     async def score(self: Any, context: Any) -> Any:
         with contextlib.suppress(FileNotFoundError):
-            (folder / context.job_id).touch()
+            (folder / context.job.id).touch()
             while folder.exists():  # noqa: ASYNC240  a look at a local file
                 await asyncio.sleep(0.01)
         return await real(self, context)
