@@ -106,7 +106,8 @@ def test_a_runtime_too_old_for_its_wheels_stops_the_build_with_one_line(stand_in
     )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "error: this runtime image has" in line]
-    assert "glibc 2.26, but rapidfuzz" in line
+    assert "glibc 2.26, but " in line
+    assert "rapidfuzz" in line
 
 
 def test_a_build_image_without_the_python_is_refused_with_one_line(stand_in):
