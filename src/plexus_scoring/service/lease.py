@@ -45,6 +45,7 @@ class HeldLease:
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._lost: LeaseLost | None = None
+        self._ending = False
 
     async def __aenter__(self) -> Self:
         """Start the timers."""
@@ -73,6 +74,13 @@ class HeldLease:
                 raise self._lost from None
             raise DeadlineExceeded("the score did not end before its deadline") from None
 
+    def ending(self) -> None:
+        """Say that the job's end is being written: from here on the write itself finds out whether the lease holds.
+
+        A renewal under way would otherwise meet the end that its own job has just reached, and take it for a loss.
+        """
+        self._ending = True
+
     def _schedule(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._start_renewal)
 
@@ -83,6 +91,8 @@ class HeldLease:
         try:
             self._lease = await self._jobs.renew(self._lease, lease_seconds=self._seconds)
         except LeaseLost as lost:
+            if self._ending:
+                return
             self._lost = lost
             self._scope.reschedule(self._loop.time())
             return

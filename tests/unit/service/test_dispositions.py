@@ -14,6 +14,7 @@ from plexus_scoring.model.errors import (
     DependencyUnmet,
     EngineUnavailable,
     InvalidRequest,
+    LeaseLost,
     NotFound,
     ScorecardError,
     ScoreDisabled,
@@ -282,6 +283,33 @@ async def test_a_lost_lease_ends_the_work_and_changes_nothing():
     assert (job.status, job.lease_token) == (JobStatus.IN_PROGRESS, takers[0].lease.token)
     assert bench.responder.sent == []
     assert bench.metrics.counters[names.LEASES_LOST,] == 1
+
+
+async def test_a_renewal_that_meets_its_own_jobs_end_is_no_lost_lease():
+    bench = Bench(policy=Policy(lease_seconds=0.03))
+    await bench.fill()
+    await bench.store.create(
+        NewJob(id="job-1", scorecard="card", score="Greeting", item_id="item-1")
+    )
+    renew, complete, refused = bench.store.renew, bench.store.complete, asyncio.Event()
+
+    async def renewing(lease, **options):
+        try:
+            return await renew(lease, **options)
+        except LeaseLost:
+            refused.set()
+            raise
+
+    async def completing(lease, result):
+        await complete(lease, result)
+        await refused.wait()
+        for _ in range(5):  # turns in which a loss would end the block
+            await asyncio.sleep(0)
+
+    bench.store.renew, bench.store.complete = renewing, completing
+    assert await bench.service.handle(REQUEST) == Ack()
+    assert len(bench.responder.sent) == 1
+    assert (names.LEASES_LOST,) not in bench.metrics.counters
 
 
 async def test_a_late_completion_is_refused_by_the_fence(bench):
