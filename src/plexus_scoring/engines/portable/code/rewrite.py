@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from plexus_scoring.engines.portable.code.source import SUPPLIED, imported, parse
@@ -38,7 +40,10 @@ def rewritten(code: str) -> Source:
     edits = _Edits(code)
     used: set[str] = set()
     shadowed = any(_binds_str(node) for node in ast.walk(tree))
+    quoted = {id(part) for node in ast.walk(tree) for part in _quoted(node, edits)}
     for node in ast.walk(tree):
+        if id(node) in quoted:
+            continue
         if isinstance(node, ast.Name) and node.id == "logging":
             used.add("logging")  # Plexus hands it over without an import
         elif isinstance(node, ast.Attribute):
@@ -69,6 +74,11 @@ class _Edits:
             end_line - 1
         ] + end_column
 
+    def text_of(self, node: ast.expr) -> str:
+        """Return a node's text."""
+        begin, end = self.place(node)
+        return self._text[begin:end].decode(errors="replace")
+
     def replace(self, begin: int, end: int, new: str) -> None:
         """Put something in a place. Later lines keep their numbers: an error's line is told to the author."""
         blank = "\n" * self._text[begin:end].count(b"\n")
@@ -82,6 +92,21 @@ class _Edits:
                 text = text[:begin] + new.encode() + text[end:]
                 kept = begin
         return text.decode()
+
+
+def _quoted(node: ast.AST, edits: _Edits) -> Iterator[ast.AST]:
+    """Yield what must stay as it is written: a pattern, and an expression whose text is shown (``f"{name=}"``)."""
+    if isinstance(node, ast.MatchValue):
+        yield from ast.walk(node.value)
+    elif isinstance(node, ast.JoinedStr):
+        for before, value in pairwise(node.values):
+            if (
+                isinstance(before, ast.Constant)
+                and isinstance(value, ast.FormattedValue)
+                and (shown := str(before.value).rstrip()).endswith("=")
+                and shown[:-1].rstrip().endswith(edits.text_of(value.value))
+            ):
+                yield from ast.walk(value)
 
 
 def _rewrite_attribute(node: ast.Attribute, edits: _Edits, *, shadowed: bool) -> None:
