@@ -139,6 +139,11 @@ input ModelStringKeyConditionInput { eq: String le: String lt: String ge: String
 input ModelBooleanInput { eq: Boolean ne: Boolean attributeExists: Boolean }
 input ModelFloatInput { eq: Float ne: Float le: Float lt: Float ge: Float gt: Float attributeExists: Boolean }
 """
+_CLAIM = """
+input ClaimScoringJobInput { accountId: ID! scoringJobId: ID! itemId: ID! scorecardId: ID! scoreId: ID!
+  scoreResultId: ID! }
+type ScoringJobClaim { state: String! scoreResultId: ID! }
+"""
 _FILTERS = {"Boolean": "ModelBooleanInput", "Float": "ModelFloatInput", "Int": "ModelFloatInput"}
 _PAGE = (
     "filter: Model{0}FilterInput, sortDirection: ModelSortDirection, limit: Int, nextToken: String"
@@ -151,8 +156,13 @@ def index_query(model: str, keys: tuple[str, ...]) -> str:
 
 
 @functools.lru_cache
-def schema(absent: frozenset[tuple[str, str]] = frozenset()) -> GraphQLSchema:
-    """Return the schema without the fields in `absent` (model, field): another release's."""
+def schema(
+    absent: frozenset[tuple[str, str]] = frozenset(), *, claims: bool = False
+) -> GraphQLSchema:
+    """Return the schema without the fields in `absent` (model, field): another release's.
+
+    `claims` adds the mutation that 1.63's proxy has in its local mode.
+    """
     parts, queries, mutations = [_COMMON], [], []
     for name, model in MODELS.items():
         own = {key: kind for key, kind in model.fields.items() if (name, key) not in absent}
@@ -167,6 +177,9 @@ def schema(absent: frozenset[tuple[str, str]] = frozenset()) -> GraphQLSchema:
         for verb in ("Create", "Update", "Delete"):
             taken = f"input: {verb}{name}Input!, condition: Model{name}ConditionInput"
             mutations += [f"{verb.lower()}{name}({taken}): {name}"]
+    if claims:
+        parts.append(_CLAIM)
+        mutations.append("claimScoringJob(input: ClaimScoringJobInput!): ScoringJobClaim")
     parts.append("type Query {\n" + "\n".join(queries) + "\n}")
     parts.append("type Mutation {\n" + "\n".join(mutations) + "\n}")
     return build_schema("\n".join(parts))

@@ -36,9 +36,9 @@ _UNKNOWN_INPUT = re.compile(r"Expected value of type '(\w+)' not to include unkn
 class Executor:
     """Runs documents against the tables."""
 
-    def __init__(self, tables: Tables, absent: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, tables: Tables, absent: frozenset[tuple[str, str]], *, claims: bool) -> None:
         self._tables = tables
-        self.schema = schema(absent)
+        self.schema = schema(absent, claims=claims)
         self._root = dict(self._fields())
         self._parsed: dict[str, tuple[DocumentNode, list[GraphQLError]]] = {}
 
@@ -87,6 +87,7 @@ class Executor:
         def getter(model: str) -> Callable[..., Record | None]:
             return lambda id: tables.get(model, id)  # noqa: A006  GraphQL's word
 
+        yield "claimScoringJob", tables.claim
         for model, spec in MODELS.items():
             yield f"get{model}", getter(model)
             yield f"list{model}s", listing(model, ())
@@ -104,6 +105,7 @@ class GraphQLServer:
         now: Time for createdAt and updatedAt.
         any_account: Make the account of any key that is asked for.
         absent: Fields (model, field) that this release's schema lacks.
+        claims: Whether the schema has `claimScoringJob`, as 1.63's proxy does in its local mode.
         accepts: Whether headers and body show that the caller may call; default: they have the key.
         port: 0 takes a free one.
     """
@@ -116,6 +118,7 @@ class GraphQLServer:
         now: Callable[[], float] = time.time,
         any_account: bool = False,
         absent: frozenset[tuple[str, str]] = frozenset(),
+        claims: bool = False,
         accepts: Callable[[Mapping[str, str], bytes], bool] | None = None,
         port: int = 0,
     ) -> None:
@@ -126,7 +129,7 @@ class GraphQLServer:
         self.connections = 0
         self.faults: list[tuple[int, Any, dict[str, str]]] = []
         self.before: dict[str, Callable[[Record], None]] = {}
-        self._executor = Executor(self.tables, absent)
+        self._executor = Executor(self.tables, absent, claims=claims)
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -261,6 +264,8 @@ def _as_appsync(error: GraphQLError) -> Record:
     words = message.replace("'", '"').split('"')
     if message.startswith("Cannot query field"):
         message = f"Validation error of type FieldUndefined: Field '{words[1]}' in type '{words[3]}' is undefined"
+    elif message.startswith("Unknown type"):
+        message = f"Validation error of type UnknownType: Unknown type {words[1]}"
     elif unknown := _UNKNOWN_INPUT.search(message):
         message = (
             f"The variables input contains a field name '{unknown[2]}' that is not defined for input "

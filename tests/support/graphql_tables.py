@@ -14,6 +14,7 @@ from tests.support.graphql_schema import MODELS
 
 MAX_RECORD_BYTES = 400 * 1024
 DEFAULT_LIMIT = 100
+CLAIM_SECONDS = 120
 Record = dict[str, Any]
 
 
@@ -32,6 +33,7 @@ class Tables:
 
     def __init__(self, now: Callable[[], float], *, any_account: bool) -> None:
         self.records: dict[str, dict[str, Record]] = {name: {} for name in MODELS}
+        self.claims: dict[tuple[str, str], Record] = {}
         self.broken: set[tuple[str, str]] = set()
         self._now = now
         self._any_account = any_account
@@ -72,6 +74,25 @@ class Tables:
         self._check(model, changed)
         self.records[model][record["id"]] = changed
         return changed
+
+    def claim(self, input: Record) -> Record:  # noqa: A002  GraphQL's word
+        """Claim a job as the GraphQL proxy of Plexus 1.63 does; a claim holds for two minutes."""
+        values = input
+        key, scope = (
+            (values["accountId"], values["scoringJobId"]),
+            ("itemId", "scorecardId", "scoreId"),
+        )
+        held, ours = self.claims.get(key), values["scoreResultId"]
+        if held is not None:
+            named = held["scoreResultId"]
+            if any(held[name] != values[name] for name in scope):
+                return {"state": "CONFLICT", "scoreResultId": named}
+            if named in self.records["ScoreResult"]:
+                return {"state": "COMPLETED", "scoreResultId": named}
+            if self._now() < held["at"] + CLAIM_SECONDS:
+                return {"state": "IN_PROGRESS", "scoreResultId": named}
+        self.claims[key] = {**values, "at": self._now()}
+        return {"state": "CLAIMED", "scoreResultId": ours}
 
     def delete(self, model: str, values: Record, condition: Record | None) -> Record:
         record = self.records[model].get(values["id"])

@@ -9,6 +9,7 @@ from plexus_scoring.ports import AttachmentStore, Catalog, Clock, JobStore
 from plexus_scoring.stores.clock import SystemClock
 from plexus_scoring.stores.plexus_api.accounts import Accounts
 from plexus_scoring.stores.plexus_api.catalog import PlexusApiCatalog
+from plexus_scoring.stores.plexus_api.claims import Claims
 from plexus_scoring.stores.plexus_api.client import GraphQLClient
 from plexus_scoring.stores.plexus_api.handover import Handover, TracingAttachments
 from plexus_scoring.stores.plexus_api.jobs import PlexusApiJobStore
@@ -87,6 +88,7 @@ def connect(
             handover=handover,
             clock=clock,
         ),
+        claims=Claims(client),
         accounts=accounts,
         account=account,
         takeover_seconds=takeover_seconds,

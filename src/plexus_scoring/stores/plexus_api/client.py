@@ -16,7 +16,12 @@ from plexus_scoring.model.errors import StoreUnavailable, shorten
 from plexus_scoring.ports import Clock
 from plexus_scoring.stores.codec import encode
 from plexus_scoring.stores.plexus_api.documents import OPTIONAL, OPTIONAL_INPUT, Operation
-from plexus_scoring.stores.plexus_api.errors import ApiError, Misconfigured, parse_errors
+from plexus_scoring.stores.plexus_api.errors import (
+    ApiError,
+    Misconfigured,
+    SchemaDiffers,
+    parse_errors,
+)
 from plexus_scoring.stores.plexus_api.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -182,7 +187,7 @@ class GraphQLClient:
                 or "Validation" in first.type
                 or "Validation error" in first.message
             ):
-                raise Misconfigured(
+                raise SchemaDiffers(
                     f"Plexus's API has another schema than this version knows: {operation.name}: {first}"
                 )
             raise self._unavailable(operation, str(first))

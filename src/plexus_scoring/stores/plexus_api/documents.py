@@ -111,6 +111,13 @@ SCORECARD = Operation(
     scores(limit: $many) { nextToken items { {Score} } } } } }""",
 )
 
+# Plexus 1.63 has it in the local mode of its GraphQL proxy; AppSync may lack it.
+CLAIM = Operation(
+    "ClaimScoringJob",
+    """mutation ClaimScoringJob($claim: ClaimScoringJobInput!)
+    { claimScoringJob(input: $claim) { state scoreResultId } }""",
+)
+
 UPDATE_JOB = Operation(
     "UpdateJob",
     """mutation UpdateJob($job: UpdateScoringJobInput!, $condition: ModelScoringJobConditionInput)

@@ -27,6 +27,10 @@ class Misconfigured(StoreUnavailable):
     """The API refuses us, or does not know our account: the deployment must be mended, no job is at fault."""
 
 
+class SchemaDiffers(Misconfigured):
+    """The API's schema lacks what an operation cannot do without."""
+
+
 class ApiError(msgspec.Struct, frozen=True):
     """One entry of ``errors``."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 
+from msgspec import structs
+
 from plexus_scoring.model.errors import (
     ConfigurationError,
     ErrorInfo,
@@ -37,6 +39,7 @@ from plexus_scoring.stores import transitions
 from plexus_scoring.stores.codec import is_id, is_key
 from plexus_scoring.stores.plexus_api import records
 from plexus_scoring.stores.plexus_api.accounts import Accounts
+from plexus_scoring.stores.plexus_api.claims import OTHERS_CLAIM_SECONDS, Claims
 from plexus_scoring.stores.plexus_api.client import GraphQLClient
 from plexus_scoring.stores.plexus_api.errors import Misconfigured
 from plexus_scoring.stores.plexus_api.projection import Projection, reusable
@@ -55,6 +58,7 @@ class PlexusApiJobStore:
         leases: The store that decides.
         reader: Reads Plexus's records.
         projection: Writes them.
+        claims: Plexus's own claims.
         accounts: Ids of accounts.
         account: Key of the account whose jobs are worked on; None: every account's.
         takeover_seconds: How long after its start a job that Plexus's own worker began is left to it.
@@ -68,6 +72,7 @@ class PlexusApiJobStore:
         *,
         reader: Reader,
         projection: Projection,
+        claims: Claims,
         accounts: Accounts,
         account: str | None,
         takeover_seconds: float,
@@ -77,6 +82,7 @@ class PlexusApiJobStore:
         self._leases = leases
         self._reader = reader
         self._projection = projection
+        self._claims = claims
         self._accounts = accounts
         self._account = account
         self._takeover = takeover_seconds
@@ -323,20 +329,46 @@ class PlexusApiJobStore:
         if not isinstance(answer, Claimed):
             return answer
         try:
+            made = False
             if shown is not None:
                 self._reader.hand_over(shown, item=answer.job.item is None)
-                done = await self._projection.started(answer.job)
             else:
                 # First here, so that it has no record yet; or a record that is lost.
-                done = await self._projection.created(answer.job) or await self._projection.started(
-                    answer.job
-                )
+                made = await self._projection.created(answer.job)
+            if (otherwise := await self._claimed_in_plexus(answer)) is not None:
+                return otherwise
+            done = made or await self._projection.started(answer.job)
         except StoreUnavailable:
             await self._give_back(answer.lease)
             raise
         if done:
             return answer
         return await self._overtaken(answer)
+
+    async def _claimed_in_plexus(self, claimed: Claimed) -> ClaimAnswer | None:
+        """Claim the job in Plexus as well; return what comes of it instead, where Plexus has it otherwise."""
+        job, lease = claimed.job, claimed.lease
+        verdict = await self._claims.claim(job, await self._projection.ticket(job))
+        match verdict.state:
+            case "ours":
+                return None
+            case "theirs":
+                await self._give_back(lease, delay=OTHERS_CLAIM_SECONDS)
+                return Busy(OTHERS_CLAIM_SECONDS)
+            case "ended":
+                result = await self._reader.result(verdict.result_id, account=job.account)
+                if result is None:
+                    raise StoreUnavailable(
+                        f"Plexus's API, job {job.id}: its result {verdict.result_id} is not there"
+                    )
+                await self._give_back(lease)
+                ended = structs.replace(job, status=JobStatus.COMPLETED, result_id=result.id)
+                return Finished(ended, result)
+            case "conflict":
+                text = f"job {job.id} is bound to another item or score in Plexus: use another id"
+                await self.fail(lease, InvalidRequest(text).info())
+                failed = await self._leases.get(job.key)
+                return Missing() if failed is None else Finished(failed, None)
 
     async def _overtaken(self, claimed: Claimed) -> ClaimAnswer:
         """Find out why Plexus's record refused: ended elsewhere meanwhile, deleted, or another account's."""
@@ -354,9 +386,9 @@ class PlexusApiJobStore:
         answer = await self._marked(claimed, await self._reader.job(claimed.job.key))
         return answer if isinstance(answer, Claimed) else None
 
-    async def _give_back(self, lease: Lease) -> None:
+    async def _give_back(self, lease: Lease, *, delay: float = 0.0) -> None:
         try:
-            await self._leases.release(lease, delay=0.0, counted=False)
+            await self._leases.release(lease, delay=delay, counted=False)
         except (LeaseLost, StoreUnavailable) as error:
             log.warning("job not given back, its lease will run out: %s", error)
 

@@ -89,6 +89,10 @@ class Projection:
             self._handover.tickets.put(job.key, ticket)
         return made
 
+    async def ticket(self, job: ScoringJob) -> Ticket:
+        """Return the job's ids in the API."""
+        return self._handover.tickets.get(job.key) or await self._new_ticket(job)
+
     async def status(self, job: ScoringJob, **fields: Any) -> bool:
         """Write a job's status; False where Plexus's record is missing, another account's or COMPLETED."""
         values = {"id": job.id, "status": job.status.value, **fields}
