@@ -46,6 +46,10 @@ def serve(
         bool,
         typer.Option("--embedded", help="Beside it an embedded AWS: its queues, table and bucket."),
     ] = False,
+    rie: Annotated[
+        bool,
+        typer.Option("--rie", help="Under AWS's own emulator (make rie): one event at a time."),
+    ] = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Serve a function at the emulator's address, under the real runtime client, until Ctrl-C.
@@ -59,12 +63,13 @@ def serve(
         variables = stack.enter_context(_embedded_aws(function, timeout)) if embedded else {}
 
         def announce(url: str) -> None:
+            # AWS_ENDPOINT_URL names the embedded AWS; its Lambda passes events on to this one.
+            told = variables | {"AWS_ENDPOINT_URL_LAMBDA": url.partition("/2015-03-31/")[0]}
             if output_format is Format.JSON:
-                print_json({"function": function, "url": url, "environment": variables})
+                print_json({"function": function, "url": url, "environment": told})
                 return
-            exports = (f"export {name}={shlex.quote(value)}" for name, value in variables.items())
-            told = "\n".join([*exports, f"Serving at {url} (Ctrl-C stops)"])
-            sys.stderr.write(f"{told}\n")
+            exports = (f"export {name}={shlex.quote(value)}" for name, value in told.items())
+            sys.stderr.write("\n".join([*exports, f"Serving at {url} (Ctrl-C stops)\n"]))
             sys.stderr.flush()
 
         lambda_cli.serve(
@@ -75,6 +80,7 @@ def serve(
             max_concurrency=max_concurrency,
             environment=dict(os.environ) | variables,
             on_ready=announce,
+            rie=rie,
         )
 
 

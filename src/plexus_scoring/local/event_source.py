@@ -105,7 +105,7 @@ def map_queue(
     timeout = min(round(function.timeout) + _FORWARDER_MARGIN, int(MAX_TIMEOUT))
     client.create_function(
         FunctionName=function.name,
-        Runtime="python3.11",
+        Runtime=function.runtime,
         Role=f"arn:aws:iam::{LOCAL_ACCOUNT}:role/local",
         Handler="forwarder.handler",
         Code={"ZipFile": _package()},

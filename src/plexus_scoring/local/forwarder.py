@@ -7,8 +7,10 @@ This file is packed by itself and runs in ministack's interpreter: standard libr
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import sys
 import urllib.request
 from typing import Any
 
@@ -23,11 +25,15 @@ def handler(event: Any, context: Any) -> Any:
     request = urllib.request.Request(  # noqa: S310 - set by the deployment, always http to loopback
         os.environ["PLEXUS_LOCAL_INVOCATIONS_URL"],
         data=json.dumps(event).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", "X-Amz-Log-Type": "Tail"},
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(request, timeout=seconds) as response:
         answer = json.loads(response.read())
+        # ministack answers LogType=Tail with what its worker writes.
+        log = base64.b64decode(response.headers.get("X-Amz-Log-Result", ""))
+        sys.stderr.write(log.decode("utf-8", "replace"))
+        sys.stderr.flush()
         if response.headers.get("X-Amz-Function-Error"):
             kind = answer.get("errorType", "Error")
             raise ForwardedFunctionError(f"{kind}: {answer.get('errorMessage', '')}")

@@ -92,6 +92,11 @@ class LocalFunction:
         """The command that an execution environment runs, as Lambda's base image does."""
         return (self.python, "-m", "awslambdaric", self.handler)
 
+    @property
+    def runtime(self) -> str:
+        """Lambda's name of the Python that runs it, for example ``python3.12``."""
+        return "python{}.{}".format(*sys.version_info[:2])
+
     def process_environment(self, runtime_api: str, log_stream: str) -> dict[str, str]:
         """Return the whole environment of one execution environment's process.
 
@@ -106,10 +111,9 @@ class LocalFunction:
             "PYTHONPATH": "",
         }
         # The name decides how the runtime client polls: from 3.12 on in a thread, so that signals arrive.
-        version = "python{}.{}".format(*sys.version_info[:2])
         reserved = {
             "_HANDLER": self.handler,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{version}",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self.runtime}",
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),

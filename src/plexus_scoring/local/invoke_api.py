@@ -1,8 +1,9 @@
 """Lambda's Invoke API over HTTP, at the address that the runtime interface emulator has.
 
 ``POST /2015-03-31/functions/{name}/invocations``. ``function`` names the only function, as in the emulator; with
-several functions the name or the ARN tells which. boto3's Lambda client works with this address, too.
-Source: AWS Lambda API reference, "Invoke".
+several functions the name or the ARN tells which. boto3's Lambda client and ``aws lambda`` work with this address, too;
+they may also ask what a function is (``get-function``, ``get-function-configuration``, ``list-functions``).
+Source: AWS Lambda API reference, "Invoke", "GetFunction", "ListFunctions".
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from plexus_scoring.local.function import InvocationRefused, InvokeResult
+from plexus_scoring.local.function import InvocationRefused, InvokeResult, LocalFunction
 from plexus_scoring.local.http import LOOPBACK, HttpServer, Request, Response, json_response
 from plexus_scoring.local.lambda_runtime import LambdaRuntime
 
 EMULATOR_NAME = "function"
-_PATH = re.compile(r"/2015-03-31/functions/(?P<name>[^/]+)/invocations")
+_FUNCTIONS = "/2015-03-31/functions/"
+_PATH = re.compile(_FUNCTIONS + r"(?P<name>[^/]+)/invocations")
+_DESCRIPTION = re.compile(_FUNCTIONS + r"(?P<name>[^/]+)(?P<configuration>/configuration)?")
 # Well above Lambda's limit, so that a payload beyond it gets Lambda's own answer.
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 
@@ -85,7 +88,10 @@ class InvokeApi:
         # A page in a browser can post to loopback, and its browser then sends Origin; no Lambda client does.
         if "origin" in request.headers:
             raise _refused(403, "AccessDeniedException", "requests from web pages are refused")
-        match = _PATH.fullmatch(urlsplit(request.path).path)
+        path = urlsplit(request.path).path
+        if request.method == "GET" and (described := self._describe(path)) is not None:
+            return described
+        match = _PATH.fullmatch(path)
         if match is None:
             raise _refused(404, "ResourceNotFoundException", f"no resource at {request.path}")
         if request.method != "POST":
@@ -113,6 +119,19 @@ class InvokeApi:
                     400, "InvalidParameterValueException", f"unknown invocation type {unknown!r}"
                 )
 
+    def _describe(self, path: str) -> Response | None:
+        """Return what the functions are, or None for a path that asks for something else."""
+        if path in {_FUNCTIONS, _FUNCTIONS.rstrip("/")}:
+            found = [describe(runtime.function) for runtime in self._runtimes.values()]
+            return json_response(200, {"Functions": found})
+        match = _DESCRIPTION.fullmatch(path)
+        if match is None:
+            return None
+        configuration = describe(self._find(unquote(match["name"])).function)
+        if match["configuration"]:
+            return json_response(200, configuration)
+        return json_response(200, {"Configuration": configuration, "Code": {}, "Tags": {}})
+
     def _find(self, name: str) -> LambdaRuntime:
         short = name.rpartition(":function:")[2].partition(":")[0]
         runtime = self._runtimes.get(short)
@@ -124,6 +143,23 @@ class InvokeApi:
                 404, "ResourceNotFoundException", f"Function not found: {name} (here are: {known})"
             )
         return runtime
+
+
+def describe(function: LocalFunction) -> dict[str, object]:
+    """Return a function's configuration as Lambda names it. Its variables are left out: they hold keys."""
+    return {
+        "FunctionName": function.name,
+        "FunctionArn": function.arn,
+        "Version": "$LATEST",
+        "Handler": function.handler,
+        "Runtime": function.runtime,
+        "PackageType": "Zip",
+        "Timeout": max(1, round(function.timeout)),
+        "MemorySize": function.memory_mb,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.name}"},
+    }
 
 
 def _answer(result: InvokeResult, headers: dict[str, str], *, tail: bool) -> Response:

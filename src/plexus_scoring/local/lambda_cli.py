@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from plexus_scoring.local.discovery import find_function
+from plexus_scoring.local.emulator import Emulator
 from plexus_scoring.local.function import InvokeResult, LocalFunction
 from plexus_scoring.local.http import LOOPBACK
 from plexus_scoring.local.invoke_api import InvokeApi
@@ -34,6 +35,7 @@ def serve(
     root: Path | None = None,
     on_ready: Callable[[str], None] | None = None,
     log_sink: LogSink | None = None,
+    rie: bool = False,
 ) -> None:
     """Serve a function at the emulator's address until SIGINT or SIGTERM; returns once its processes have ended.
 
@@ -47,12 +49,16 @@ def serve(
         root: Directory with the ``lambda_functions`` folder; by default the shipped one.
         on_ready: Called with the address that takes events; by default it is written to stderr.
         log_sink: Gets what the function writes; by default stderr.
+        rie: Under AWS's emulator instead of our own runtime: one event at a time, and its log on stderr.
 
     Raises:
         NotFound: no such function.
-        ConfigurationError: the runtime client is missing, or the port is taken.
+        ConfigurationError: the runtime client or the emulator is missing, or the port is taken.
     """
     local = _local_function(function, timeout, max_concurrency, environment, root)
+    if rie:
+        _serve_under_emulator(local, host, port, on_ready or _announce)
+        return
     asyncio.run(_serve(local, host, port, on_ready or _announce, log_sink or _to_stderr))
 
 
@@ -130,6 +136,21 @@ async def _serve(
             ) from error
         on_ready(api.invocations_url())
         await stop.wait()
+
+
+def _serve_under_emulator(
+    function: LocalFunction, host: str, port: int, on_ready: Callable[[str], None]
+) -> None:
+    with Emulator(function, host=host, port=port) as emulator:
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            on_ready(emulator.invocations_url)
+            code = emulator.wait()
+        except KeyboardInterrupt:
+            return
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+    raise ConfigurationError(f"the emulator ended with exit status {code}; its log says why")
 
 
 def _announce(url: str) -> None:

@@ -87,10 +87,25 @@ def test_a_bucket_that_is_missing_gives_the_job_back(api, environment, embedded_
     answer = invoke("score_processing", event, environment=environment | missing)
     assert "NoSuchBucket" in answer.log_tail.decode() + answer.payload.decode()
     assert api.get("ScoringJob", "job-1")["status"] == "PENDING"
-    assert api.all("ScoreResult") == []
     # Nobody's fault but the deployment's: it costs the job no attempt.
     row = embedded_aws.client("dynamodb").get_item(
         TableName=environment["PLEXUS_JOBS_TABLE_NAME"],
         Key=job_key(key("job-1", "acme")),
     )["Item"]
     assert float(row["attempt"]["N"]) == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"scoring_job_id": "no-such-job"},
+        {"request_id": "r", "scorecard": "none", "score": "none", "item": {"id": "none"}},
+    ],
+    ids=["job", "inline"],
+)
+def test_mock_mode_answers_what_plexus_does_not_have(api, environment, embedded_aws, event):
+    Account(api)
+    given = environment | {"PLEXUS_SCORING_MODE": "mock"}
+    answer = invoke("score_processing", json.dumps(event).encode(), environment=given)
+    (row,) = json.loads(answer.payload)["results"]
+    assert row["disposition"] == "Ack", answer.log_tail.decode()
