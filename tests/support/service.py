@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class Faulty:
 
     def __getattr__(self, method: str) -> Any:
         target = getattr(self._port, method)
-        if not asyncio.iscoroutinefunction(target):
+        if not inspect.iscoroutinefunction(target):
             return target
 
         async def call(*args: Any, **kwargs: Any) -> Any:

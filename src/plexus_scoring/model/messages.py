@@ -133,18 +133,28 @@ def response_of_error(request: ScoringRequest, error: ErrorInfo) -> ScoringRespo
 
 
 def refused(
-    error: ErrorInfo, body: object, correlation_id: str, *, reply_to: str | None = None
-) -> ScoringResponse:
-    """Return the error response to a message that is no request: its correlation id names it, if nothing else does."""
+    error: ErrorInfo, body: object, correlation_id: str | None, *, reply_to: str | None = None
+) -> ScoringResponse | None:
+    """Return the error response to a message that is no request; None if neither its body nor its sender names it."""
     said = body if isinstance(body, dict) else {}
 
     def text(name: str) -> str | None:
         value = said.get(name)
         return value if isinstance(value, str) else None
 
+    def identifier(name: str) -> str | None:
+        try:
+            return _identifier(text(name), name)
+        except InvalidRequest:
+            return None
+
+    job_id = identifier("scoring_job_id")
+    request_id = identifier("request_id") or job_id or correlation_id
+    if not request_id:
+        return None
     return ScoringResponse(
-        request_id=text("request_id") or correlation_id,
-        scoring_job_id=text("scoring_job_id"),
+        request_id=request_id,
+        scoring_job_id=job_id,
         status="error",
         error=error,
         reply_to=reply_to or text("reply_to"),

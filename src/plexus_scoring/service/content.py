@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import msgspec
 
-from plexus_scoring.model.errors import InvalidRequest
+from plexus_scoring.model.errors import InvalidRequest, NotFound, ScorecardError
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import ScoringJob
 from plexus_scoring.model.messages import well_formed
+from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.ports import AttachmentStore, Catalog
+from plexus_scoring.service import stand_ins
+from plexus_scoring.service.policy import Policy
+
+
+async def load(
+    job: ScoringJob, catalog: Catalog, attachments: AttachmentStore, policy: Policy
+) -> tuple[Item, Scorecard]:
+    """Return the job's item with its text, and its scorecard. In mock mode, what cannot be read is made up.
+
+    Raises:
+        InvalidRequest, NotFound, StoreUnavailable: as `load_item`, and for the scorecard.
+        ScorecardError: the scorecard's text cannot be read.
+    """
+    try:
+        item = await load_item(job, catalog, attachments, max_bytes=policy.max_item_bytes)
+    except (NotFound, InvalidRequest):
+        if not policy.mock:
+            raise
+        item = stand_ins.item_of(job)
+    try:
+        scorecard = await catalog.scorecard(job.scorecard, account=job.account)
+    except (NotFound, InvalidRequest, ScorecardError):
+        if not policy.mock:
+            raise
+        scorecard = stand_ins.scorecard_of(job)
+    return item, scorecard
 
 
 async def load_item(

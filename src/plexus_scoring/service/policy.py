@@ -18,6 +18,7 @@ class Policy:
         retry_max: Upper bound of any retry's delay, also of one that a provider asks for.
         reuse_results: Answer with a stored result of the same content and version.
         max_item_bytes: Largest text that is read from S3.
+        mock: What a job lacks is made up (`PLEXUS_SCORING_MODE=mock`), for trying the pipeline without any data.
     """
 
     lease_seconds: float = 60.0
@@ -27,6 +28,7 @@ class Policy:
     retry_max: float = 600.0
     reuse_results: bool = False
     max_item_bytes: int = 20_000_000
+    mock: bool = False
 
     def retry_delay(self, attempt: int, *, retry_after: float | None = None) -> float:
         """Return the delay before the next attempt.

@@ -53,7 +53,8 @@ from plexus_scoring.ports import (
     ScoreContext,
     ScoringEngine,
 )
-from plexus_scoring.service.content import load_item
+from plexus_scoring.service import stand_ins
+from plexus_scoring.service.content import load
 from plexus_scoring.service.lease import HeldLease
 from plexus_scoring.service.policy import Policy
 from plexus_scoring.service.results import attach, new_result, reused_result
@@ -148,9 +149,12 @@ class ScoringService:
     async def _claim(self, request: ScoringRequest) -> ClaimAnswer:
         if self._account not in (None, request.account):
             return Missing()
-        return await self._jobs.claim(
-            request.key, lease_seconds=self._policy.lease_seconds, new=request.new
-        )
+        seconds = self._policy.lease_seconds
+        answer = await self._jobs.claim(request.key, lease_seconds=seconds, new=request.new)
+        if isinstance(answer, Missing) and self._policy.mock:
+            made_up = stand_ins.job_of(request)
+            answer = await self._jobs.claim(request.key, lease_seconds=seconds, new=made_up)
+        return answer
 
     async def handle_oldest(
         self, *, account: str | None = None, deadline: float | None = None
@@ -194,8 +198,10 @@ class ScoringService:
                 lease,
                 lease_seconds=self._policy.lease_seconds,
                 deadline=limit,
-            ):
-                result = await self._score(job, lease, limit, scope)
+            ) as held:
+                result = await self._score(job, limit, scope)
+                held.ending()
+                await self._jobs.complete(lease, result)
         except asyncio.CancelledError:
             # A stop is not the job's fault. Shielded: the cancellation must not end the giving back as well.
             await asyncio.shield(self._give_back(lease))
@@ -210,14 +216,9 @@ class ScoringService:
         self._count(names.OUTCOME_COMPLETED)
         return Ack()
 
-    async def _score(
-        self, job: ScoringJob, lease: Lease, deadline: float, scope: JobScope
-    ) -> ScoreResult:
-        """Steps 2 to 6: load, reuse or score, attach, complete."""
-        item = await load_item(
-            job, self._catalog, self._attachments, max_bytes=self._policy.max_item_bytes
-        )
-        scorecard = await self._catalog.scorecard(job.scorecard, account=job.account)
+    async def _score(self, job: ScoringJob, deadline: float, scope: JobScope) -> ScoreResult:
+        """Steps 2 to 5: load, reuse or score, attach."""
+        item, scorecard = await load(job, self._catalog, self._attachments, self._policy)
         result = None
         if self._policy.reuse_results:
             earlier = await self._jobs.find_result(
@@ -246,7 +247,6 @@ class ScoringService:
             log.info("scored", extra={"undetermined": outcome.undetermined})
             keys = await attach(self._attachments, result_id_of(job.key), outcome, scope.text())
             result = new_result(job, item, scorecard, outcome, keys, self._clock.now())
-        await self._jobs.complete(lease, result)
         return result
 
     async def _unsuccessful(

@@ -12,6 +12,7 @@ from plexus_scoring.model.errors import InvalidRequest, StoreUnavailable
 from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request, refused
 from plexus_scoring.ports import Responder
 from plexus_scoring.telemetry import names, tracing
+from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
 from plexus_scoring.transports.base import Envelope, Handle, current_correlation_id
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class RequestHandler:
         system: str,
         default_account: str = "default",
         responder: Responder | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Pass requests to `handle`.
 
@@ -36,12 +38,14 @@ class RequestHandler:
             handle: The service's one path.
             system: The broker's name in traces.
             default_account: Account of a message that names none.
-            responder: Where a message that cannot be read is answered, under its correlation id; None: nowhere.
+            responder: Where a message that cannot be read is answered, if it can be named; None: nowhere.
+            metrics: Where such a message is counted; None: nowhere.
         """
         self._handle = handle
         self._system = system
         self._default_account = default_account
         self._responder = responder
+        self._metrics: Metrics = metrics or NoMetrics()
 
     async def __call__(self, envelope: Envelope, deadline: float) -> Disposition:
         """Work on one message. What cannot be read is dead: sending it again cannot help."""
@@ -59,6 +63,8 @@ class RequestHandler:
                 self._responder,
                 error,
                 body,
+                message_id=envelope.message_id,
+                metrics=self._metrics,
                 correlation_id=envelope.correlation_id,
                 reply_to=envelope.reply_to,
             )
@@ -76,16 +82,22 @@ async def refuse(
     error: InvalidRequest,
     body: object,
     *,
+    message_id: str,
+    metrics: Metrics,
     correlation_id: str | None,
     reply_to: str | None = None,
 ) -> Disposition:
-    """Answer a message that can never become a request, where it can be answered, and have it dead-lettered."""
-    if responder is not None and correlation_id:
+    """Log and answer a message that can never become a request, where it can be answered, and have it dead-lettered."""
+    response = refused(error.info(), body, correlation_id, reply_to=reply_to)
+    named = {} if response is None else {"request_id": response.request_id}
+    log.error("message %s: %s", message_id, error, extra=named)
+    if responder is not None and response is not None:
         try:
-            await responder.respond(refused(error.info(), body, correlation_id, reply_to=reply_to))
+            await responder.respond(response)
         except StoreUnavailable as away:
             log.warning("refused message not answered, it goes back: %s", away)
             return Retry(away.retry_after or UNANSWERED_RETRY_SECONDS, counted=False)
+    metrics.count(names.JOBS, outcome=names.OUTCOME_UNKNOWN)
     return DeadLetter(error.info())
 
 

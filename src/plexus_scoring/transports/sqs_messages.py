@@ -144,8 +144,14 @@ class SqsMessages:
         exchange: str | None = None,
     ) -> Ack | Retry:
         """Answer a message that cannot be read, where the caller can be told, and dead-letter it."""
-        log.error("message %s: %s", message.message_id or "without an id", error)
-        refusal = await refuse(self._responder, error, value, correlation_id=exchange)
+        refusal = await refuse(
+            self._responder,
+            error,
+            value,
+            message_id=message.message_id or "without an id",
+            metrics=self._metrics,
+            correlation_id=exchange,
+        )
         return (
             await self.bury(message, refusal.reason) if isinstance(refusal, DeadLetter) else refusal
         )

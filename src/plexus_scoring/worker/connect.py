@@ -110,6 +110,7 @@ def _requests(system: str) -> Callable[[Application], Decide]:
             system=system,
             default_account=application.settings.account,
             responder=application.responder,
+            metrics=application.metrics,
         )
 
     return decide
