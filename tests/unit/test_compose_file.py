@@ -1,32 +1,17 @@
 """docker/compose.yaml sets only what the worker knows, and docker/.env.example names all that it asks for."""
 
 import re
-from pathlib import Path
 
 import pytest
-import yaml
 
-from plexus_scoring.settings import Settings, describe_settings
-from plexus_scoring.worker.connect import required_fields, transport_kind
+from plexus_scoring.cli.variables import sections
+from plexus_scoring.settings import Settings
+from plexus_scoring.worker.connect import PLEXUS_API_FIELDS, required_fields, transport_kind
+from tests.support.compose import FILE, VARIABLE, load, worker_environment
 
-FILE = Path(__file__).parents[2] / "docker" / "compose.yaml"
 EXAMPLE = FILE.with_name(".env.example")
-VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
-OTHERS = {
-    "OPENAI_API_KEY",
-    "AWS_ENDPOINT_URL",
-    "AWS_REGION",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-}
+OTHERS = {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 OURS = ("migrate", "worker")
-
-
-def load(**given):
-    """Return the file as compose reads it, with these variables set."""
-    text = VARIABLE.sub(lambda found: given.get(found[1]) or found[2], FILE.read_text())
-    assert "$" not in text, "a variable without a default"
-    return yaml.safe_load(text)
 
 
 def example():
@@ -41,17 +26,46 @@ def test_the_example_names_each_variable_with_its_default():
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_variable_of_our_containers_is_a_setting(service):
-    known = {setting.name for setting in describe_settings()} | OTHERS
+    known = {row.name for section in sections() for row in section.rows} | OTHERS
     assert set(load()["services"][service]["environment"]) <= known
 
 
 @pytest.mark.parametrize("transport", ["rabbitmq", "redis", "sqs"])
 def test_the_worker_has_what_each_transport_needs(transport):
     queues = {name: f"http://aws:4566/000000000000/{name}" for name in example() if "URL" in name}
-    environment = load(PLEXUS_TRANSPORT=transport, **queues)["services"]["worker"]["environment"]
-    settings = Settings.from_environment({name: str(value) for name, value in environment.items()})
+    settings = Settings.from_environment(worker_environment(PLEXUS_TRANSPORT=transport, **queues))
     assert transport_kind(settings) == transport
     settings.require(*required_fields(settings, transport))
+
+
+def test_a_worker_can_be_set_to_work_on_a_plexus():
+    plexus = {
+        "PLEXUS_STORE": "plexus_api",
+        "PLEXUS_API_URL": "https://plexus.example.org/graphql",
+        "PLEXUS_API_KEY": "k",
+        "PLEXUS_ACCOUNT_KEY": "acme",
+        "PLEXUS_LANGGRAPH_CHECKPOINTER_POSTGRES_URI": "postgresql://db/checkpoints",
+    }
+    settings = Settings.from_environment(worker_environment(**plexus))
+    assert settings.store == "plexus_api"
+    settings.require(*PLEXUS_API_FIELDS)
+
+
+def test_the_keys_of_every_provider_reach_the_worker():
+    (providers,) = (section for section in sections() if section.title == "Model providers")
+    wanted = {row.name for row in providers.rows} | {"OPENAI_API_KEY", "OPENAI_BASE_URL"}
+    given = worker_environment(**dict.fromkeys(wanted, "given"))
+    assert {name for name in wanted if given.get(name) != "given"} == set()
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_containers_get_the_whole_env_file(service):
+    assert load()["services"][service]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_several_workers_need_no_port_of_the_host():
+    for port in load()["services"]["worker"]["ports"]:
+        assert port.split(":")[:2] == ["127.0.0.1", ""]
 
 
 # PostgreSQL numbers its releases with two parts.
