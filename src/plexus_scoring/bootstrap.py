@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
-
 DAY_SECONDS = 86_400.0
 
 
@@ -130,29 +129,27 @@ def build_engine(settings: Settings, environ: Mapping[str, str] | None = None) -
 
         return MockEngine()
     if settings.engine == "plexus":
-        return _plexus_engine(settings, environ)
+        from plexus_scoring.engines.plexus.build import build_plexus_engine  # noqa: PLC0415
+
+        return build_plexus_engine(settings, environ)
     from plexus_scoring.engines.models.router import ModelRouter  # noqa: PLC0415
     from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
     from plexus_scoring.engines.portable.engine import PortableEngine  # noqa: PLC0415
 
     models = ModelRouter(ModelSettings.from_environment(environ))
-    portable = PortableEngine(models, trust_code=settings.trust_code)
     if settings.engine == "portable":
-        return portable
+        return PortableEngine(models, trust_code=settings.trust_code)
     from plexus_scoring.engines.auto import AutoEngine  # noqa: PLC0415
-    from plexus_scoring.engines.plexus.package import is_installed  # noqa: PLC0415
-
-    return AutoEngine(
-        portable, installed=is_installed, plexus=lambda: _plexus_engine(settings, environ)
+    from plexus_scoring.engines.plexus.build import (  # noqa: PLC0415
+        build_plexus_engine,
+        build_tactus_runner,
     )
 
-
-def _plexus_engine(settings: Settings, environ: Mapping[str, str] | None) -> ScoringEngine:
-    from plexus_scoring.engines.plexus import PlexusEngine  # noqa: PLC0415
-
-    return PlexusEngine(
-        environ=environ, checkpointer_uri=settings.langgraph_checkpointer_postgres_uri
-    )
+    tactus = build_tactus_runner(settings, environ)
+    portable = PortableEngine(models, trust_code=settings.trust_code, tactus=tactus)
+    if tactus is None:
+        return portable
+    return AutoEngine(portable, build_plexus_engine(settings, environ))
 
 
 def build(
@@ -206,9 +203,9 @@ def build(
         )
     responder = responder or _responder(settings, aws)
     if settings.engine == "plexus" and settings.mode == "real":
-        from plexus_scoring.engines.plexus.package import check  # noqa: PLC0415
+        from plexus_scoring.engines.plexus.build import build_plexus_engine  # noqa: PLC0415
 
-        check()  # at the start, before any job could fail for it
+        build_plexus_engine(settings, environ)  # to fail at the start, before any job could
     engine = DeferredEngine(lambda: build_engine(settings, environ))
     if observe is not None:
         jobs, catalog, attachments, responder, engine = (
@@ -233,6 +230,7 @@ def build(
             retry_max=settings.retry_max,
             reuse_results=settings.reuse_results,
             max_item_bytes=settings.max_item_bytes,
+            mock=settings.mode == "mock",
         ),
         metrics=metrics,
         checkpoints=checkpoints,

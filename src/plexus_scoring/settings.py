@@ -53,13 +53,46 @@ class Settings:
     )
 
     mode: Literal["real", "mock"] = _setting(
-        "PLEXUS_SCORING_MODE", "`mock` answers every score without computing it.", "real"
+        "PLEXUS_SCORING_MODE",
+        "`mock` answers every request without computing anything, also where job, item or scorecard are not "
+        "there.",
+        "real",
     )
     engine: Literal["auto", "portable", "plexus"] = _setting(
         "PLEXUS_SCORING_ENGINE",
         "Which engine computes scores: `auto` takes the portable one wherever it runs every class that "
-        "a score needs, else the installed Plexus package.",
+        "a score needs, else Plexus itself.",
         "auto",
+    )
+    plexus_python: str | None = _setting(
+        "PLEXUS_PYTHON",
+        "Interpreter of the environment that holds Plexus, or `tactus` alone. Default: /opt/plexus/bin/python where it "
+        "is (our image); without one neither Plexus nor a TactusScore runs.",
+    )
+    plexus_hosts: Count = _setting(
+        "PLEXUS_HOSTS",
+        "Processes of that interpreter at most, of each kind; a further one starts while the others have jobs.",
+        1,
+    )
+    plexus_host_memory_mb: Count | None = _setting(
+        "PLEXUS_HOST_MEMORY_MB",
+        "Address space of the process that holds Plexus, in MiB. Default: no limit.",
+    )
+    plexus_tactus_memory_mb: Count = _setting(
+        "PLEXUS_TACTUS_MEMORY_MB",
+        "What the Lua of one TactusScore may use beside what `tactus` itself takes, in MiB.",
+        1024,
+    )
+    plexus_host_isolation: Literal["auto", "bubblewrap", "none"] = _setting(
+        "PLEXUS_HOST_ISOLATION",
+        "How those processes are kept from this machine's files and processes: `auto` uses bubblewrap where it can "
+        "be used, `bubblewrap` refuses to score without it.",
+        "auto",
+    )
+    plexus_host_variables: str | None = _setting(
+        "PLEXUS_HOST_VARIABLES",
+        "Further variables that those processes get, separated by commas. They get the model providers' keys and "
+        "addresses and the proxy's; Plexus gets PLEXUS_ACCOUNT_KEY and AWS's credentials as well.",
     )
     trust_code: bool = _setting(
         "PLEXUS_SCORING_TRUST_CODE",
@@ -257,8 +290,8 @@ class Settings:
     )
     langgraph_checkpointer_postgres_uri: str | None = _setting(
         "PLEXUS_LANGGRAPH_CHECKPOINTER_POSTGRES_URI",
-        "PostgreSQL where graphs keep what they were answered: a retried job resumes its graph and pays once. "
-        "For the portable engine run `plexus-scoring db upgrade --url` on it. Default: the job store.",
+        "PostgreSQL where the portable engine keeps what models answered: a retried job resumes its graph and pays "
+        "once. Run `plexus-scoring db upgrade --url` on it. Default: the job store.",
         secret=True,
     )
     fetch_schema_from_transport: bool | None = _setting(

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import os
 import platform
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from plexus_scoring.bootstrap import Application
 
 TIMEOUT = 10.0
+HOST_SECONDS = 300.0
 _PACKAGES = {
     "lambda": ("awslambdaric", "aws-lambda-powertools", "boto3"),
     "portable": ("openai", "jinja2", "rapidfuzz", "pydantic_monty"),
@@ -156,6 +158,44 @@ async def attachments(app: Application) -> list[Check]:
         message = translate(error, f"bucket {bucket}").message
         return [Check("bucket", "fail", message, f"check {variable}")]
     return [Check("bucket", "ok", f"{bucket} is there")]
+
+
+async def hosts(app: Application, environ: Mapping[str, str]) -> list[Check]:
+    """Start the process that holds Plexus or tactus, and have it import what it has."""
+    from plexus_scoring.engines.plexus.build import (  # noqa: PLC0415  scores
+        build_plexus_engine,
+        build_tactus_runner,
+    )
+
+    name, fix = "plexus host", "check PLEXUS_PYTHON; see docs/plexus-compatibility.md"
+    if app.settings.engine == "portable" or app.settings.mode == "mock":
+        return [Check(name, "off", "nothing runs Plexus or TactusScores with these settings")]
+    try:
+        runner = build_tactus_runner(app.settings, environ)
+        if runner is None and app.settings.engine == "auto":
+            return [Check(name, "off", "PLEXUS_PYTHON is not set: no Plexus, no TactusScore")]
+        engine = build_plexus_engine(app.settings, environ)
+        try:
+            found = await engine.hello()
+            if found.plexus is not None or runner is None:
+                host = await engine.load()
+            else:
+                host = await runner.load(models=True, deadline=time.time() + HOST_SECONDS)
+        finally:
+            await engine.aclose()
+            if runner is not None:
+                await runner.aclose()
+    except ScoringError as error:
+        return [Check(name, "fail", error.message, fix)]
+    versions = " and ".join(
+        f"{package} {version}"
+        for package, version in (("Plexus", found.plexus), ("tactus", found.tactus))
+        if version is not None
+    )
+    where = (
+        "in bubblewrap" if host.isolated else "without bubblewrap: it can read this user's files"
+    )
+    return [Check(name, "ok", f"{versions}, Python {found.python}, {where}")]
 
 
 def model_endpoint(environ: Mapping[str, str]) -> Check:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Protocol
 
 from plexus_scoring.model.result import ScoreOutcome
@@ -24,26 +23,25 @@ class PortableLike(ScoringEngine, Protocol):
         ...
 
 
+class PlexusLike(ScoringEngine, Protocol):
+    """An engine that runs Plexus, where Plexus is installed."""
+
+    async def holds_plexus(self) -> bool:
+        """Whether Plexus is installed. Raises ConfigurationError where that cannot be told."""
+        ...
+
+
 class AutoEngine:
     """Implements `ScoringEngine` with two others.
 
     Args:
         portable: The engine that is asked first.
-        installed: Whether the Plexus package is there.
-        plexus: Makes the engine that runs it, when it is first needed.
+        plexus: The engine that runs Plexus. It is asked nothing before it is needed.
     """
 
-    def __init__(
-        self,
-        portable: PortableLike,
-        *,
-        installed: Callable[[], bool],
-        plexus: Callable[[], ScoringEngine],
-    ) -> None:
+    def __init__(self, portable: PortableLike, plexus: PlexusLike) -> None:
         self._portable = portable
-        self._installed = installed
-        self._make = plexus
-        self._plexus: ScoringEngine | None = None
+        self._plexus = plexus
         self._missing: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
 
     async def score(self, context: ScoreContext) -> ScoreOutcome:
@@ -52,21 +50,16 @@ class AutoEngine:
         Raises ScorecardError, naming the class and its place, where neither engine runs it.
         """
         missing = self._missing_classes(context.scorecard, context.score)
-        if not missing:
+        if not missing or not await self._plexus.holds_plexus():
+            # It refuses what it does not run, and says at which line of the scorecard.
             return await self._portable.score(context)
-        if self._plexus is None:
-            if not self._installed():
-                # It refuses the score, and says at which line of the scorecard.
-                return await self._portable.score(context)
-            self._plexus = self._make()
-        log.info("scored by the Plexus package", extra={"needs": ", ".join(missing)})
+        log.info("scored by Plexus itself", extra={"needs": ", ".join(missing)})
         return await self._plexus.score(context)
 
     async def aclose(self) -> None:
         """Close both. Safe to call twice."""
         await self._portable.aclose()
-        if self._plexus is not None:
-            await self._plexus.aclose()
+        await self._plexus.aclose()
 
     def _missing_classes(self, scorecard: Scorecard, score: str) -> tuple[str, ...]:
         key = (scorecard.version, score)

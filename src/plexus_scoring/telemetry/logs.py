@@ -95,6 +95,14 @@ class JobLogHandler(logging.Handler):
         scope.write(text)
 
 
+def keep_line(record: logging.LogRecord) -> None:
+    """Put a line into the log of the job at hand, and nowhere else: it may quote the item."""
+    _job_log.emit(record)
+
+
+_job_log = JobLogHandler()
+
+
 def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> None:
     """Send JSON lines to `stream` (default: stderr), and each job's lines to its own log as well.
 

@@ -1,12 +1,13 @@
 """Plexus itself behind our engine gives the recorded answers, as the portable engine does: `make test-plexus`.
 
 PLEXUS_PYTHON names the interpreter of an environment that Plexus is installed in. Without it nothing here runs, and
-says so; `tests/unit/plexus_engine` then holds the engine to the recorded contract of the package.
+says so; `test_plexus_host.py` then holds the engine to the recorded contract of the package.
 """
 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -29,9 +30,8 @@ def answers(tmp_path_factory):
     """What the engine `plexus` answered, by case; all cases in one process, whose import takes half a minute."""
     folders = [f"tests/cases/{name}" for name in recorded.NAMES]
     done = subprocess.run(
-        [PYTHON, "-m", "tests.support.plexus_cases", *folders],
+        [sys.executable, "-m", "tests.support.plexus_cases", *folders],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
         check=False,
@@ -107,5 +107,5 @@ async def test_the_agreement_of_both_engines(answers):
 
 
 def test_no_thread_is_left_behind_by_a_score(answers):
-    # Upstream's own worker leaves two behind for each job; a pool of a few is what the package may keep.
+    # Upstream's own worker leaves two behind for each job; a pool of a few is what the process may keep.
     assert max(answers[case]["threads"] for case in recorded.NAMES) <= 16

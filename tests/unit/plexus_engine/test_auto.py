@@ -31,9 +31,13 @@ scores:
 
 
 class Plexus:
-    def __init__(self):
+    def __init__(self, *, installed):
+        self.installed = installed
         self.asked = []
         self.closed = False
+
+    async def holds_plexus(self):
+        return self.installed
 
     async def score(self, context):
         self.asked.append(context.score)
@@ -43,10 +47,20 @@ class Plexus:
         self.closed = True
 
 
-def make(*, installed=True):
-    plexus = Plexus()
-    portable = PortableEngine(ScriptedModel())
-    return AutoEngine(portable, installed=lambda: installed, plexus=lambda: plexus), plexus
+class Lua:
+    """Runs every procedure as one that says yes."""
+
+    async def run(self, name, code, context, deadline):
+        return {"ok": {"success": True, "output": {"value": "of Lua"}, "calls": []}}
+
+    async def aclose(self):
+        pass
+
+
+def make(*, installed=True, tactus=None):
+    plexus = Plexus(installed=installed)
+    portable = PortableEngine(ScriptedModel(), tactus=tactus)
+    return AutoEngine(portable, plexus), plexus
 
 
 async def score(engine, name):
@@ -68,6 +82,13 @@ async def test_plexus_scores_what_the_portable_engine_does_not_run(name):
     assert plexus.asked == [name]
     await engine.aclose()
     assert plexus.closed
+
+
+@pytest.mark.parametrize(("name", "value"), [("Tactus", "of Lua"), ("After", "True")])
+async def test_lua_runs_without_plexus_beside_what_the_portable_engine_runs(name, value):
+    engine, plexus = make(installed=False, tactus=Lua())
+    assert await score(engine, name) == value
+    assert plexus.asked == []
 
 
 @pytest.mark.parametrize(

@@ -206,9 +206,9 @@ async def test_a_score_that_fails_to_compile_does_not_trouble_its_neighbours():
         await score(text, "Bad")
 
 
-async def test_tactus_names_the_engine_that_runs_it():
+async def test_tactus_names_what_it_needs():
     text = scorecard_of({"name": "Lua", "class": "TactusScore", "code": "x"}, keyword("K"))
-    with pytest.raises(ScorecardError, match="PLEXUS_SCORING_ENGINE=plexus"):
+    with pytest.raises(ScorecardError, match=r"package tactus.*PLEXUS_PYTHON"):
         await score(text, "Lua")
     engine = PortableEngine(ScriptedModel())
     card = load_scorecard(text)

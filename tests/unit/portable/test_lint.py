@@ -94,11 +94,11 @@ def test_the_schema_refuses_what_lint_refuses():
     assert not validator.is_valid({"name": "Greeting", "class": "KeywordClassifier"})
 
 
-def test_tactus_is_a_warning_that_names_the_other_engine():
+def test_tactus_is_a_warning_that_names_what_it_needs():
     text = scorecard_of({"name": "Lua", "class": "TactusScore", "code": "return 1"})
     (finding,) = lint(text)
     assert finding.severity is Severity.WARNING
-    assert "PLEXUS_SCORING_ENGINE" in finding.fix
+    assert "PLEXUS_PYTHON" in finding.fix
 
 
 def test_a_good_scorecard_has_no_findings():

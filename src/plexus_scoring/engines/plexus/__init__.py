@@ -1,6 +1,1 @@
-"""Scores with the installed Plexus package itself (github.com/AnthusAI/Plexus)."""
-
-from plexus_scoring.engines.plexus.engine import PlexusEngine
-from plexus_scoring.engines.plexus.package import is_installed
-
-__all__ = ["PlexusEngine", "is_installed"]
+"""Runs Plexus itself (github.com/AnthusAI/Plexus), and the Lua of its TactusScores, in processes of their own."""

@@ -1,25 +1,21 @@
-"""The Plexus package behind the ScoringEngine port."""
+"""Plexus (github.com/AnthusAI/Plexus) behind the ScoringEngine port, in processes of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
-from plexus_scoring.engines.plexus import logs, package, resume
 from plexus_scoring.engines.plexus.configuration import Configuration
-from plexus_scoring.engines.plexus.loop import LoopThread
+from plexus_scoring.engines.plexus.isolation import HostSpec
 from plexus_scoring.engines.plexus.outcome import outcome_of
+from plexus_scoring.engines.plexus.pool import HostPool
+from plexus_scoring.engines.plexus.process import Hello, HostProcess
 from plexus_scoring.model.errors import (
     ConfigurationError,
     DeadlineExceeded,
     DependencyUnmet,
-    EngineUnavailable,
     InvalidRequest,
     ScorecardError,
     ScoreFailed,
@@ -27,7 +23,6 @@ from plexus_scoring.model.errors import (
     shorten,
 )
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.scorecard import Scorecard
 from plexus_scoring.ports import ScoreContext
@@ -36,34 +31,24 @@ log = logging.getLogger(__name__)
 
 MAX_SCORECARDS = 32
 LONGEST_SECONDS = 900.0
+_HOW = (
+    "install it from its repository, https://github.com/AnthusAI/Plexus (it is on no package index)"
+)
 
 
 class PlexusEngine:
-    """Implements `ScoringEngine`. The package is imported by the first score, in a thread.
+    """Implements `ScoringEngine`. A process is started, and Plexus imported, by the first score.
 
     Args:
-        environ: The process's settings; default: its environment.
-        checkpointer_uri: PostgreSQL for LangGraph's checkpoints; None: none are kept.
+        spec: How the process that holds Plexus is started.
+        size: Processes at most.
         timeout: Longest time for one score without a deadline (seconds).
     """
 
-    def __init__(
-        self,
-        *,
-        environ: Mapping[str, str] | None = None,
-        checkpointer_uri: str | None = None,
-        timeout: float = LONGEST_SECONDS,
-    ) -> None:
-        self._environ = environ
+    def __init__(self, spec: HostSpec, *, size: int = 1, timeout: float = LONGEST_SECONDS) -> None:
+        self._pool = HostPool(spec, size=size)
         self._timeout = timeout
-        self._loop = LoopThread("plexus")
-        self._loading: asyncio.Task[package.Package] | None = None
-        self._package: package.Package | None = None
-        self._checkpointer = (
-            resume.Checkpointer(checkpointer_uri) if checkpointer_uri is not None else None
-        )
         self._configurations: OrderedDict[str, Configuration] = OrderedDict()
-        self._cards: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
     async def score(self, context: ScoreContext) -> ScoreOutcome:
         """Compute the score; see `ScoringEngine.score`. Raises ConfigurationError where Plexus is not installed."""
@@ -76,136 +61,52 @@ class PlexusEngine:
         deadline = time.time() + self._timeout
         if context.deadline is not None:
             deadline = min(deadline, context.deadline)
+        self._check(await self.hello())
+        host = await self._pool.ready("Plexus", deadline=deadline)
+        message = {
+            "op": "score",
+            "key": f"{configuration.scorecard.version}/{name}",
+            "score": name,
+            "item": _item(item),
+        }
+        left = deadline - time.time()
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.time())):
-                loaded = await self._load()
-        except TimeoutError:
-            raise EngineUnavailable(
-                "the Plexus package is still being imported; it goes on, and the next attempt finds it there"
-            ) from None
-        left = max(0.0, deadline - time.time())
-        try:
-            return await self._loop.run(
-                self._score(loaded, configuration, name, names, context), within=left
-            )
+            answer = await _ask(host, message, configuration, names, deadline)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"Plexus did not end the score {name!r} within {left:.0f} s"
             ) from None
+        if "error" in answer:
+            raise _translated(answer["error"], name, configuration.scorecard.file)
+        return outcome_of(answer["ok"], configuration.id_of(name), name)
+
+    async def holds_plexus(self) -> bool:
+        """Whether the interpreter has Plexus. Does not import it. Raises ConfigurationError."""
+        return (await self.hello()).plexus is not None
+
+    async def hello(self) -> Hello:
+        """Return which packages the interpreter has. Raises ConfigurationError."""
+        return (await self._pool.host()).hello
+
+    async def load(self) -> HostProcess:
+        """Start a process and import Plexus. Raises ConfigurationError."""
+        self._check(await self.hello())
+        return await self._pool.ready("Plexus", deadline=time.time() + self._timeout)
 
     async def aclose(self) -> None:
-        """End the thread, the connections and what was put around the process's logging. Safe to call twice."""
-        self._cards.clear()
-        if self._checkpointer is not None and self._package is not None:
-            await self._loop.run(self._checkpointer.aclose(), within=5.0)
-        await self._loop.aclose()
-        logs.restore()
+        """End the processes. Safe to call twice."""
+        await self._pool.aclose()
 
-    async def _load(self) -> package.Package:
-        if self._package is None:
-            package.check()
-            if self._loading is None:
-                log.info("importing the Plexus package")
-                self._loading = asyncio.create_task(
-                    asyncio.to_thread(self._import), name="import plexus"
-                )
-                self._loading.add_done_callback(lambda _: setattr(self, "_loading", None))
-            # Shielded: one job's end must not end the import that others wait for.
-            self._package = await asyncio.shield(self._loading)
-        return self._package
-
-    def _import(self) -> package.Package:
-        with logs.captured():
-            loaded = package.load(self._environ)
-        if self._checkpointer is not None:
-            resume.teach(loaded.graph_class)
-        return loaded
-
-    async def _score(
-        self,
-        loaded: package.Package,
-        configuration: Configuration,
-        name: str,
-        names: list[str],
-        context: ScoreContext,
-    ) -> ScoreOutcome:
-        """Run on the package's own loop."""
-        with logs.captured():
-            async with self._resuming(context.job):
-                return await self._run(loaded, configuration, name, names, context)
-
-    async def _run(
-        self,
-        loaded: package.Package,
-        configuration: Configuration,
-        name: str,
-        names: list[str],
-        context: ScoreContext,
-    ) -> ScoreOutcome:
-        card = self._card(loaded, configuration, name, names)
-        item = context.item
-        try:
-            results = await card.score_entire_text(
-                text=item.text,
-                metadata=dict(item.metadata),
-                modality="Production",
-                subset_of_score_names=[name],
-                item=_item(item),
-            )
-        except ScoringError:
-            raise
-        except Exception as error:
-            raise _translated(error, name) from error
-        finally:
-            # The package adds up for ever what a cached scorecard spent.
-            card.cost_components.clear()
-        return outcome_of(results or {}, configuration.id_of(name), name)
-
-    @asynccontextmanager
-    async def _resuming(self, job: JobKey | None) -> AsyncIterator[None]:
-        """Keep the job's graphs' checkpoints until it has an outcome that another attempt would not change."""
-        if self._checkpointer is None or job is None:
-            yield
+    def _check(self, hello: Hello) -> None:
+        if hello.plexus is not None:
             return
-        job_id = job.text
-        await self._checkpointer.open()
-        resume.set_job(self._checkpointer, job_id)
-        try:
-            yield
-        except BaseException as error:
-            if isinstance(error, ScoringError) and not error.retryable:
-                await self._checkpointer.forget(job_id)
-            else:
-                self._checkpointer.leave(job_id)
-            raise
-        await self._checkpointer.forget(job_id)
-
-    def _card(
-        self, loaded: package.Package, configuration: Configuration, name: str, names: list[str]
-    ) -> Any:
-        """Return the package's scorecard for one score and what it depends on, made once for a version."""
-        key = (configuration.scorecard.version, name)
-        card = self._cards.get(key)
-        if card is None:
-            structure, entries = configuration.for_package(names)
-            card = loaded.scorecard_class.create_instance_from_api_data(
-                configuration.scorecard.id, structure, entries
+        python = self._pool.spec.python
+        if hello.unrelated is not None:
+            raise ConfigurationError(
+                f"the package that {python} has ({shorten(hello.unrelated, 200)}) is not AnthusAI's Plexus but an"
+                f" unrelated project of the same name, as PyPI has it: uninstall it and {_HOW}"
             )
-            # A score that is not at hand must fail, not be fetched a second time.
-            card.yaml_only = True
-            card.cloudwatch_logger = package.NoCloudWatch()
-            for wanted in names:
-                if card.score_registry.get(wanted) is None:
-                    raise ScorecardError(
-                        f"score {wanted!r}: Plexus has no class {_class_of(entries, wanted)!r}",
-                        file=configuration.scorecard.file,
-                    )
-            self._cards[key] = card
-            while len(self._cards) > MAX_SCORECARDS:
-                self._cards.popitem(last=False)
-        else:
-            self._cards.move_to_end(key)
-        return card
+        raise ConfigurationError(f"Plexus is not installed for {python} (PLEXUS_PYTHON): {_HOW}")
 
     def _configuration(self, scorecard: Scorecard) -> Configuration:
         found = self._configurations.get(scorecard.version)
@@ -216,28 +117,58 @@ class PlexusEngine:
         return found
 
 
-def _item(item: Item) -> Any:
-    """Return the item as the package's input sources look at it."""
-    return SimpleNamespace(
-        id=item.id,
-        text=item.text,
-        metadata=dict(item.metadata),
-        externalId=item.external_id,
-        attachedFiles=list(item.attached_files),
-    )
+async def _ask(
+    host: HostProcess,
+    message: dict[str, Any],
+    configuration: Configuration,
+    names: list[str],
+    deadline: float,
+) -> dict[str, Any]:
+    """Ask for a score, and send the scorecard with it where the process does not have it."""
+    key = message["key"]
+    answer: dict[str, Any] = {"need": "card"}
+    if key in host.sent:
+        answer = await host.ask(message, within=deadline - time.time())
+    if answer.get("need") == "card":
+        structure, entries = configuration.for_package(names)
+        card = {
+            "id": configuration.scorecard.id,
+            "structure": structure,
+            "entries": [_pairs(entry) for entry in entries],
+        }
+        host.sent.add(key)
+        answer = await host.ask({**message, "card": card}, within=deadline - time.time())
+    return answer
 
 
-def _class_of(entries: list[dict[str, Any]], name: str) -> str:
-    return next((str(entry["class"]) for entry in entries if entry["name"] == name), "")
+def _pairs(value: Any) -> Any:
+    """Return a value of a scorecard for JSON: its keys may be numbers, booleans or nothing, and must stay so."""
+    if isinstance(value, dict):
+        return {"pairs": [[key, _pairs(part)] for key, part in value.items()]}
+    return [_pairs(part) for part in value] if isinstance(value, list) else value
 
 
-def _translated(error: Exception, name: str) -> ScoringError:
-    """Return what the package raised in our words; the score's own error is kept."""
-    kind = type(error).__name__
+def _item(item: Item) -> dict[str, Any]:
+    """Return the item as Plexus's input sources look at it."""
+    return {
+        "id": item.id,
+        "text": item.text,
+        "metadata": item.metadata,
+        "externalId": item.external_id,
+        "attachedFiles": list(item.attached_files),
+    }
+
+
+def _translated(error: dict[str, Any], name: str, file: str | None) -> ScoringError:
+    """Return what Plexus raised in our words; the score's own error is kept."""
+    kind, said = str(error.get("kind")), str(error.get("message"))
+    if kind == "NoSuchClass":
+        wanted, class_name = error["args"]
+        return ScorecardError(f"score {wanted!r}: Plexus has no class {class_name!r}", file=file)
     if kind == "SkippedScoreException":
-        return DependencyUnmet(f"the score {name!r}: {shorten(str(error))}")
+        return DependencyUnmet(f"the score {name!r}: {shorten(said)}")
     if kind == "BatchProcessingPause":
         return ScoreFailed(f"the score {name!r} waits for a batch, which this service does not run")
-    if "PLEXUS_ACCOUNT_KEY" in str(error):
+    if "PLEXUS_ACCOUNT_KEY" in said:
         return ConfigurationError("Plexus scores need PLEXUS_ACCOUNT_KEY to be set")
-    return ScoreFailed(f"the score {name!r}: {kind}: {shorten(str(error), 500)}")
+    return ScoreFailed(f"the score {name!r}: {kind}: {shorten(said, 500)}")

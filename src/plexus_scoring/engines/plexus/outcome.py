@@ -1,14 +1,14 @@
-"""The package's results in our words, field by field."""
+"""Plexus's results in our words, field by field."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from plexus_scoring.model.cost import Cost
+from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import (
     DeadlineExceeded,
     DependencyUnmet,
@@ -21,11 +21,13 @@ from plexus_scoring.model.errors import (
 from plexus_scoring.model.result import ScoreOutcome
 
 # Classes of exceptions of the providers' clients that another attempt may not meet, as Plexus names them in results.
-_PASSING = (
+PASSING = (
     "RateLimitError", "APITimeoutError", "APIConnectionError", "InternalServerError", "ThrottlingException",
     "ServiceUnavailable", "ModelTimeoutException", "ConnectError", "ConnectionError", "ReadTimeout",
-    "ReadTimeoutError", "EndpointConnectionError", "OverloadedError",
+    "ReadTimeoutError", "EndpointConnectionError", "OverloadedError", "ServiceUnavailableError", "Timeout",
 )  # fmt: skip
+# How litellm, which tactus asks models through, names them in the middle of a message.
+_LITELLM = re.compile(r"\blitellm\.(?:exceptions\.)?(\w+)")
 _RETRIES_USED_UP = "maximum retries reached"
 
 
@@ -33,45 +35,38 @@ def outcome_of(results: Mapping[str, Any], target: str, name: str) -> ScoreOutco
     """Return the target's outcome.
 
     Args:
-        results: The package's results by score id.
+        results: What the host made of Plexus's results, by score id.
         target: Id of the score that was asked for.
         name: Its name.
 
     Raises:
         DependencyUnmet, ScoreDisabled, ScoreFailed, EngineUnavailable, DeadlineExceeded: what the result says.
     """
-    result = _one(results.get(target))
+    result = results.get(target)
     if result is None:
-        if any(_value(_one(other)) == "SKIPPED" for other in results.values()):
+        if any(_value(other) == "SKIPPED" for other in results.values()):
             raise DependencyUnmet(f"the score {name!r} was not run: a score before it was skipped")
         raise ScoreFailed(f"Plexus gave no result for the score {name!r}")
     value = _value(result)
     if value in {"SKIPPED", "DISABLED", "PAUSED", "ERROR"}:
         raise _error(result, value, name)
-    metadata = result.metadata if isinstance(result.metadata, dict) else {}
-    explanation = metadata.get("explanation")
-    if explanation is None:
-        explanation = getattr(result, "explanation", None)
+    explanation = result.get("explanation")
     return ScoreOutcome(
         value=value,
         explanation=None if explanation is None else str(explanation),
-        confidence=_confidence(getattr(result, "confidence", None)),
-        cost=cost_of(metadata.get("cost")),
+        confidence=_confidence(result.get("confidence")),
+        cost=_cost(result),
         dependencies_cost=Cost.total(
-            cost_of((getattr(_one(other), "metadata", None) or {}).get("cost"))
-            for score, other in results.items()
-            if score != target
+            _cost(other) for score, other in results.items() if score != target
         ),
-        trace=_plain(metadata.get("trace")) or None,
+        trace=result.get("trace") or None,
         undetermined=value.lower() == "unknown" and _RETRIES_USED_UP in str(explanation).lower(),
         metadata={"engine": "plexus"},
     )
 
 
-def _error(result: Any, value: str, name: str) -> ScoringError:
-    said = (
-        getattr(result, "error", None) or getattr(result, "explanation", None) or "no reason given"
-    )
+def _error(result: Mapping[str, Any], value: str, name: str) -> ScoringError:
+    said = result.get("error") or result.get("explanation") or "no reason given"
     text = shorten(f"the score {name!r}: {said}", 1_000)
     if value == "SKIPPED":
         return DependencyUnmet(text)
@@ -79,21 +74,21 @@ def _error(result: Any, value: str, name: str) -> ScoringError:
         return ScoreDisabled(text)
     if value == "PAUSED":
         return ScoreFailed(f"the score {name!r} waits for a batch, which this service does not run")
-    metadata = getattr(result, "metadata", None) or {}
-    kind = str(metadata.get("exception_type") or str(said).partition(":")[0])
-    if kind in _PASSING:
+    kind = str(result.get("exception_type") or str(said).partition(":")[0])
+    if kind in PASSING or is_passing(str(said)):
         return EngineUnavailable(text)
     if "timed out after" in str(said):
         return DeadlineExceeded(text)
     return ScoreFailed(text)
 
 
-def _one(entry: Any) -> Any:
-    return (entry[0] if entry else None) if isinstance(entry, list) else entry
+def is_passing(said: str) -> bool:
+    """Whether an error of a TactusScore is a provider's that another attempt may not meet."""
+    return any(name in PASSING for name in _LITELLM.findall(said))
 
 
-def _value(result: Any) -> str:
-    value = getattr(result, "value", result)
+def _value(result: Mapping[str, Any] | None) -> str:
+    value = None if result is None else result.get("value")
     return "" if value is None else str(value)
 
 
@@ -101,15 +96,19 @@ def _confidence(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def cost_of(value: Any) -> Cost:
-    """Return a cost as the package tells it; none if it tells none."""
-    if not isinstance(value, dict):
+def _cost(result: Mapping[str, Any] | None) -> Cost:
+    """Return a cost as Plexus tells it; none if it tells none."""
+    if result is None:
         return Cost()
-    return msgspec.convert(_plain(_without_nothing(value)), Cost, strict=False)
+    if result.get("calls"):
+        return cost_of_calls(result["calls"])
+    if not isinstance(result.get("cost"), dict):
+        return Cost()
+    return msgspec.convert(_without_nothing(result["cost"]), Cost, strict=False)
 
 
-def _without_nothing(value: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the package does not know (a provider, a model); `usd` may be nothing."""
+def _without_nothing(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what Plexus does not know (a provider, a model); `usd` may be nothing."""
     clean = {key: part for key, part in value.items() if part is not None}
     parts = clean.get("components")
     if isinstance(parts, list):
@@ -119,15 +118,35 @@ def _without_nothing(value: dict[str, Any]) -> dict[str, Any]:
     return clean
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: decimals as numbers, anything else unknown as text."""
-    if value is None:
-        return None
-    return json.loads(json.dumps(value, default=_as_json))
-
-
-def _as_json(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+def cost_of_calls(calls: Sequence[Mapping[str, Any]]) -> Cost:
+    """Return what the model calls of a TactusScore cost, as tactus counted them."""
+    components = []
+    for call in calls:
+        model = str(call.get("model") or "")
+        # Procedures name a model as litellm does: openai/gpt-4o-mini.
+        provider, _, short = model.partition("/") if "/" in model else ("", "", model)
+        agent = call.get("agent")
+        components.append(
+            CostComponent(
+                provider=str(call.get("provider") or provider or "tactus"),
+                model=short,
+                prompt_tokens=int(call.get("prompt_tokens") or 0),
+                completion_tokens=int(call.get("completion_tokens") or 0),
+                cached_tokens=int(call.get("cached_tokens") or 0),
+                usd=float(call.get("usd") or 0.0),
+                metadata={"node_name": str(agent)} if agent else {},
+            )
+        )
+    prompt_tokens = sum(part.prompt_tokens for part in components)
+    completion_tokens = sum(part.completion_tokens for part in components)
+    return Cost(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+        llm_calls=len(components),
+        cached_tokens=sum(part.cached_tokens for part in components),
+        input_cost=sum(float(call.get("input_cost") or 0.0) for call in calls),
+        output_cost=sum(float(call.get("output_cost") or 0.0) for call in calls),
+        total_cost=sum(part.usd or 0.0 for part in components),
+        components=tuple(components),
+    )

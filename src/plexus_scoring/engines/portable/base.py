@@ -18,6 +18,7 @@ from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.yaml_document import YamlDocument
 
 if TYPE_CHECKING:
+    from plexus_scoring.engines.plexus.tactus import TactusRunner
     from plexus_scoring.engines.portable.code.interpreter import Interpreter
 
 
@@ -106,6 +107,8 @@ class CompileOptions:
 
     Attributes:
         interpreter: Where Python in scorecards runs; None: in this process, because the operator trusts the authors.
+        tactus: Runs TactusScores; None: they are refused.
     """
 
     interpreter: Interpreter | None
+    tactus: TactusRunner | None = None

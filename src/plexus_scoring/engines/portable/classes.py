@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "plexus_scoring.scores"
 GRAPH = "LangGraphScore"
 OWN = (GRAPH, "KeywordClassifier", "CompositeScore", "RubricScore")
+TACTUS = "TactusScore"
 ELSEWHERE = {
-    "TactusScore": "TactusScore runs on the plexus engine only: set PLEXUS_SCORING_ENGINE=plexus (or auto) where the "
-    "Plexus package is installed",
+    TACTUS: "TactusScore needs the package tactus in an environment of its own: set PLEXUS_PYTHON to the interpreter"
+    " of one that has it (or Plexus), and PLEXUS_SCORING_ENGINE to auto or plexus",
 }
 
 
@@ -32,9 +33,9 @@ def class_name(source: ScoreSource) -> str:
     return str(named)
 
 
-def runs(name: str) -> bool:
-    """Whether the portable engine has this class."""
-    return name in OWN or name in _entry_points()
+def runs(name: str, *, tactus: bool = False) -> bool:
+    """Whether the portable engine has this class; `tactus`: whether something runs TactusScores."""
+    return name in OWN or name in _entry_points() or (name == TACTUS and tactus)
 
 
 def compile_score(source: ScoreSource, options: CompileOptions) -> PortableScore:
@@ -56,6 +57,10 @@ def compile_score(source: ScoreSource, options: CompileOptions) -> PortableScore
         from plexus_scoring.engines.portable.rubric import RubricScore  # noqa: PLC0415
 
         return cast("PortableScore", RubricScore.compile(source))
+    if name == TACTUS and options.tactus is not None:
+        from plexus_scoring.engines.plexus.tactus import TactusScore  # noqa: PLC0415
+
+        return TactusScore(source, options.tactus)
     entry_point = _entry_points().get(name)
     if entry_point is not None:
         return cast("ScoreClass", entry_point.load()).compile(source)

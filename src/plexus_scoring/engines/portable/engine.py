@@ -25,6 +25,7 @@ from plexus_scoring.ports import ScoreContext
 
 if TYPE_CHECKING:
     from plexus_scoring.engines.models.base import ChatModel
+    from plexus_scoring.engines.plexus.tactus import TactusRunner
 
 log = logging.getLogger(__name__)
 _unnamed = itertools.count(1)
@@ -37,6 +38,7 @@ class PortableEngine:
         models: Where model calls go. Closed with the engine.
         trust_code: Whether Python in scorecards runs in this process, without limits.
         budget: What one job may use.
+        tactus: Runs TactusScores; None: they are refused. Closed with the engine.
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class PortableEngine:
         *,
         trust_code: bool = False,
         budget: Budget | None = None,
+        tactus: TactusRunner | None = None,
     ) -> None:
         self._models = models
         self._budget = budget or Budget()
         self._interpreter = None if trust_code else Interpreter()
-        self._scorecards = ScorecardCache(CompileOptions(interpreter=self._interpreter))
+        self._tactus = tactus
+        self._options = CompileOptions(interpreter=self._interpreter, tactus=tactus)
+        self._scorecards = ScorecardCache(self._options)
 
     async def score(self, context: ScoreContext) -> ScoreOutcome:
         """Compute the score; see `ScoringEngine.score`."""
@@ -84,7 +89,7 @@ class PortableEngine:
         missing = []
         for name in ready.closure(ready.find(score)):
             found = class_name(ready.sources[name])
-            if not runs(found) and found not in missing:
+            if not runs(found, tactus=self._tactus is not None) and found not in missing:
                 missing.append(found)
             item = ready.sources[name].entry.get("item")
             source = item.get("class") if isinstance(item, dict) else None
@@ -93,9 +98,11 @@ class PortableEngine:
         return missing
 
     async def aclose(self) -> None:
-        """Close the models' connections, and end the processes that run scorecards' code and templates."""
+        """Close the models' connections, and end the processes that run scorecards' code, templates and Lua."""
         if self._interpreter is not None:
             await self._interpreter.aclose()
+        if self._tactus is not None:
+            await self._tactus.aclose()
         await self._models.aclose()
         await asyncio.to_thread(POOL.close)
 

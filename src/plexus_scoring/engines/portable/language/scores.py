@@ -89,6 +89,18 @@ class LangGraphScore(Score, ModelOptions):
     thread_id: str | None = None
 
 
+class TactusScore(Score, ModelOptions):
+    """A procedure in Lua. Its model stands in the Lua: the model keys here are read and have no effect."""
+
+    code: str | None = Field(None, description="The procedure.")
+    tactus_code: str | None = Field(None, description="An older name of `code`.")
+    valid_classes: list[str] | None = Field(
+        None, description="Other values are warned about, not refused."
+    )
+    output: dict[str, Any] | None = Field(None, description="Has no effect.")
+    parse_from_start: bool | None = None
+
+
 class CompositeScore(Score):
     """Scores as elements, and a tree that decides by their values."""
 

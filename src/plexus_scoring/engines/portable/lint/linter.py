@@ -70,8 +70,8 @@ def _lint_score(source: ScoreSource, findings: Findings) -> None:
         findings.add(
             source,
             Rule.UNKNOWN_CLASS,
-            f"the class {name} is not run by the portable engine",
-            "install Plexus and set PLEXUS_SCORING_ENGINE=auto",
+            f"the class {name} needs the package tactus, in an environment of its own",
+            "set PLEXUS_PYTHON to its interpreter and PLEXUS_SCORING_ENGINE to auto",
             "class",
             severity=Severity.WARNING,
         )

@@ -1,0 +1,5 @@
+"""The module that the host imports beside the scorecard's."""
+
+
+class LangGraphScore:
+    """A name."""

@@ -1,0 +1,1 @@
+"""Its classes of scores."""
