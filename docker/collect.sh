@@ -1,15 +1,19 @@
 #!/bin/sh
-# Put the environment's packages, and a list of them (CycloneDX), where the second stage finds them.
+# Put an environment's packages, and a list of them (CycloneDX), where the second stage finds them.
+#   collect.sh PYTHON_VERSION [ENVIRONMENT OUT [AWS_SERVICE ...]]
 set -eu
-out="/build/out/lib/python$1"
-rm -rf /build/out
-mkdir -p "$out"
-cp -R "/build/venv/lib/python$1/site-packages" "$out/site-packages"
-sh /build/trim.sh "$out/site-packages"
+version="$1"
+environment="${2:-/build/venv}"
+out="${3:-/build/out}"
+shift "$(( $# < 3 ? $# : 3 ))"
+rm -rf "$out/lib"
+mkdir -p "$out/lib/python$version"
+cp -R "$environment/lib/python$version/site-packages" "$out/lib/python$version/site-packages"
+sh /build/trim.sh "$out/lib/python$version/site-packages" "$@"
 # The interpreter that runs Python of scorecards is a program, not a module.
-if [ -f /build/venv/bin/monty ]; then
-  mkdir -p /build/out/bin
-  cp /build/venv/bin/monty /build/out/bin/monty
+if [ -f "$environment/bin/monty" ]; then
+  mkdir -p "$out/bin"
+  cp "$environment/bin/monty" "$out/bin/monty"
 fi
 /build/tools/bin/cyclonedx-py environment --output-format JSON --output-reproducible \
-  --output-file /build/out/sbom.cdx.json /build/venv/bin/python
+  --output-file "$out/sbom.cdx.json" "$environment/bin/python"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 
 SLIM = [
@@ -26,13 +27,17 @@ SLIM = [
     "pydantic_monty",
 ]
 FULL = [*SLIM, "psycopg", "pycurl"]
+HOST = """
+import importlib, importlib.util
+names = ["plexus.Scorecard", "plexus.scores.LangGraphScore"] if importlib.util.find_spec("plexus") else []
+for name in ["tactus.core.runtime", "tactus.primitives.model", *names]:
+    importlib.import_module(name)
+"""
 
 
 def main(variant: str) -> int:
     """Import everything of the variant; return 1 and one line for the first that fails."""
     names = list(FULL if variant == "full" else SLIM)
-    if variant == "full" and os.environ.get("PLEXUS_REF"):
-        names.append("plexus")
     for name in names:
         try:
             module = importlib.import_module(name)
@@ -42,7 +47,8 @@ def main(variant: str) -> int:
         if name == "pycurl" and "openssl" not in module.version.lower():
             sys.stderr.write(f"error: pycurl is built without OpenSSL: {module.version}\n")
             return 1
-    return check_interpreter()
+    failed = check_interpreter()
+    return failed or (host() if variant == "full" else 0)
 
 
 def check_interpreter() -> int:
@@ -56,6 +62,17 @@ def check_interpreter() -> int:
         sys.stderr.write(f"error: the interpreter for scorecards does not run: {error}\n")
         return 1
     return 0 if answer == 1 + 1 else 1
+
+
+def host() -> int:
+    """Import in Plexus's environment what its hosts import; return 1 and one line if that fails."""
+    python = os.environ.get("PLEXUS_PYTHON", "/opt/plexus/bin/python")
+    done = subprocess.run([python, "-I", "-c", HOST], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return 0
+    reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    sys.stderr.write(f"error: {python} cannot import Plexus: {reason}\n")
+    return 1
 
 
 if __name__ == "__main__":

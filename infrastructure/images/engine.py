@@ -32,12 +32,14 @@ class Build:
         tag: Name and tag of the result.
         target: Stage of the Dockerfile; None for the last.
         arguments: Build arguments.
+        contexts: Directories that stand in for stages of these names.
     """
 
     dockerfile: str
     tag: str
     target: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Engine:
             command += ["--target", build.target]
         for key, value in build.arguments.items():
             command += ["--build-arg", f"{key}={value}"]
+        for name, directory in build.contexts.items():
+            command += ["--build-context", f"{name}={directory}"]
         return [*command, *self.options, "."]
 
     def build(self, build: Build, *, folder: Path = ROOT) -> None:

@@ -13,6 +13,8 @@ BASE_INPUTS = (
     "lambda_functions/*.py",
     "requirements/image-tools.txt",
     "requirements/lambda*.txt",
+    "requirements/nltk-data.txt",
+    "requirements/plexus.txt",
     "src/plexus_scoring/**/*",
 )
 _IGNORED = {"__pycache__"}

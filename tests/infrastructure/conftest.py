@@ -114,6 +114,24 @@ def function(base):
 
 
 @pytest.fixture(scope="session")
+def base_with_plexus(stand_in):
+    """The base with the real lock and a stand-in for Plexus's repository."""
+    name = "localhost/plexus/lambda-base:full"
+    arguments = {"BUILD_IMAGE": stand_in, "RUNTIME_IMAGE": stand_in, "PYTHON_VERSION": "3.11"}
+    contexts = {"plexus-src": images.ROOT / "tests/support/stand_in_plexus"}
+    images.build("docker/Dockerfile.base", name, target="base", contexts=contexts, **arguments)
+    return name
+
+
+@pytest.fixture(scope="session")
+def function_with_plexus(base_with_plexus):
+    name = "localhost/plexus/lambda-score-processing:full"
+    arguments = {"BASE_IMAGE": base_with_plexus, "FUNCTION": "score_processing"}
+    images.build("docker/Dockerfile.fn", name, **arguments)
+    return name
+
+
+@pytest.fixture(scope="session")
 def worker(stand_in):
     name = "localhost/plexus/scoring-worker:test"
     images.build("docker/Dockerfile.worker", name, PYTHON_IMAGE=stand_in)

@@ -1,8 +1,10 @@
 """Which container engine is taken, and what it says of sizes. The engines are scripts on a PATH of our own."""
 
+from pathlib import Path
+
 import pytest
 
-from infrastructure.images.build import size_report
+from infrastructure.images.build import local_builds, main, plexus_contexts, size_report
 from infrastructure.images.engine import Build, Engine, ImageError, find_engine
 
 
@@ -75,3 +77,26 @@ def test_sizes_are_shown_beside_their_budgets(install):
         ["its", "layer", "0.02", "1"],
         ["plexus/scoring-worker:local", "301.00", "300", "over"],
     ]
+
+
+def test_checkouts_are_copied_without_what_the_image_does_not_need(tmp_path):
+    package = tmp_path / "checkout" / "plexus"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", "Scorecard.py", "Scorecard_test.py", "old.pyc"):
+        (package / name).write_text("")
+    (tmp_path / "checkout" / "pyproject.toml").write_text("")
+    (tmp_path / "checkout" / "dashboard").mkdir()
+    with plexus_contexts(tmp_path / "checkout", None) as contexts:
+        copied = Path(contexts["plexus-src"])
+        found = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
+        (build,) = local_builds(["base"], variant="full", arguments={}, contexts=contexts)
+        command = Engine(name="docker").build_command(build)
+    assert found == {"pyproject.toml", "plexus/__init__.py", "plexus/Scorecard.py"}
+    assert f"plexus-src={copied}" in command
+    assert not copied.exists()
+
+
+def test_what_is_no_checkout_is_refused_with_one_line(install, tmp_path, capsys):
+    install("podman", "exit 0")
+    assert main(["base", "--engine", "podman", "--plexus-src", str(tmp_path)]) == 2
+    assert "has no package plexus" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from plexus_scoring.settings import Settings
 from tests.support import images
 from tests.support.aws import require_embedded_aws, unique_name
 from tests.support.clock import HANG_SECONDS
+from tests.support.emulator import require_emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1_000_000
@@ -138,17 +140,19 @@ async def application(tmp_path, monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def running(image, address, environment):
-    """Run a function image as Lambda does: read-only but for /tmp, no root, bounded memory."""
-    variables = {
-        **environment,
-        "AWS_LAMBDA_RUNTIME_API": address,
-        "AWS_LAMBDA_FUNCTION_NAME": "scoring",
-    }
+async def running(image, address, environment, options=()):
+    """Run a function image as Lambda does: read-only but for /tmp, no root, bounded memory.
+
+    `address` is the Runtime API's; without one the image starts the emulator, if it has one.
+    """
+    variables = {**environment, "AWS_LAMBDA_FUNCTION_NAME": "scoring"}
+    if address is not None:
+        variables["AWS_LAMBDA_RUNTIME_API"] = address
     variables |= {"AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}
     name = unique_name("function")
     process = await asyncio.create_subprocess_exec(
-        *images.PODMAN_RUN, "--name", name, "--read-only", "--memory", "512m", "--user", "993:990", "--tmpfs", "/tmp",
+        *images.PODMAN_RUN, "--name", name, "--read-only", "--memory", "512m",
+        "--user", "993:990", "--tmpfs", "/tmp", *options,
         *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")), image,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -162,32 +166,55 @@ async def running(image, address, environment):
         await process.communicate()
 
 
+async def put_scorecard(parts, text):
+    await parts.catalog.put_scorecard(load_scorecard(text))
+
+
+def make_event(deployment, *bodies):
+    """Put jobs on the queue, and return the event that Lambda would make of them."""
+    sqs = deployment.aws.client("sqs")
+    records = []
+    for body in bodies:
+        sqs.send_message(QueueUrl=deployment.requests.url, MessageBody=json.dumps(body))
+        answer = sqs.receive_message(QueueUrl=deployment.requests.url, WaitTimeSeconds=5)
+        (message,) = answer["Messages"]
+        records.append(
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "0"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": deployment.requests.arn,
+                "awsRegion": "us-east-1",
+            }
+        )
+    return json.dumps({"Records": records}).encode()
+
+
+def responses_of(deployment, *requests):
+    """Return the responses on the queue by request, when these have come."""
+    sqs = deployment.aws.client("sqs")
+    found = {}
+    while not set(requests) <= set(found):
+        answer = sqs.receive_message(QueueUrl=deployment.responses.url, WaitTimeSeconds=5)
+        bodies = (json.loads(one["Body"]) for one in answer.get("Messages", ()))
+        found |= {response["request_id"]: response for response in bodies}
+    return found
+
+
+def greeting(request_id):
+    """Return a job of the example scorecard."""
+    item = json.loads((ROOT / "examples/items/call-billing-dispute.json").read_text())
+    score = {"scorecard": "call-centre-quality", "score": "Greeting"}
+    return {"request_id": request_id, **score, "item": item}
+
+
 async def test_the_function_scores_a_job_read_only_and_without_root(function, application):
     deployment, parts = application
-    text = (ROOT / "examples/scorecards/call-centre-quality.yaml").read_text()
-    await parts.catalog.put_scorecard(load_scorecard(text))
-    item = json.loads((ROOT / "examples/items/call-billing-dispute.json").read_text())
-    body = {
-        "request_id": "image-1",
-        "scorecard": "call-centre-quality",
-        "score": "Greeting",
-        "item": item,
-    }
-    sqs = deployment.aws.client("sqs")
-    sqs.send_message(QueueUrl=deployment.requests.url, MessageBody=json.dumps(body))
-    (message,) = sqs.receive_message(QueueUrl=deployment.requests.url, WaitTimeSeconds=5)[
-        "Messages"
-    ]
-    record = {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "0"},
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": deployment.requests.arn,
-        "awsRegion": "us-east-1",
-    }
+    await put_scorecard(parts, (ROOT / "examples/scorecards/call-centre-quality.yaml").read_text())
+    event = make_event(deployment, greeting("image-1"))
     async with (
         RuntimeApi("arn:aws:lambda:us-east-1:000000000000:function:scoring") as api,
         running(function, api.address, deployment.environment()) as process,
@@ -201,18 +228,104 @@ async def test_the_function_scores_a_job_read_only_and_without_root(function, ap
         )
         if not polled.done():
             pytest.fail(f"it does not start: {(await process.stdout.read()).decode()[-2000:]}")
-        event = json.dumps({"Records": [record]}).encode()
         answer = await api.dispatch(
             Invocation(request_id="1", payload=event, trace_id="Root=1-0-0"), HANG_SECONDS
         )
         ended.cancel()
     assert (json.loads(answer.payload), answer.error) == ({"batchItemFailures": []}, False)
-    (response,) = sqs.receive_message(QueueUrl=deployment.responses.url, WaitTimeSeconds=5)[
-        "Messages"
-    ]
-    result = json.loads(response["Body"])
-    assert (result["request_id"], result["status"], result["value"]) == (
-        "image-1",
-        "success",
-        "Yes",
+    result = responses_of(deployment, "image-1")["image-1"]
+    assert (result["status"], result["value"]) == ("success", "Yes")
+
+
+async def test_the_unchanged_image_scores_a_job_under_the_real_emulator(function, application):
+    deployment, parts = application
+    await put_scorecard(parts, (ROOT / "examples/scorecards/call-centre-quality.yaml").read_text())
+    event = make_event(deployment, greeting("image-2"))
+    answers = await under_emulator(function, deployment, event, b"[]", event)
+    # The second copy of the message finds the job done.
+    assert answers[0] == answers[2] == (200, {"batchItemFailures": []})
+    assert answers[1][1]["errorType"] == "InvalidRequest"
+    result = responses_of(deployment, "image-2")["image-2"]
+    assert (result["status"], result["value"]) == ("success", "Yes")
+
+
+async def under_emulator(image, deployment, *events):
+    """Run the unchanged image under AWS's emulator, and return the status and answer of each event."""
+    mounted = ("--volume", f"{require_emulator()}:/usr/local/bin/aws-lambda-rie:ro")
+    async with running(image, None, deployment.environment(), mounted) as process:
+        await until_port_8080(process)
+        return [await asyncio.to_thread(invoke, event) for event in events]
+
+
+async def until_port_8080(process):
+    """Wait until the emulator of a container listens, or say why its container has ended."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", 8080)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+    pytest.fail(f"it does not start: {(await process.stdout.read()).decode()[-2000:]}")
+
+
+def invoke(body):
+    """Return the status and the answer of one event, at the address of Lambda's documentation."""
+    address = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+    with urllib.request.urlopen(address, data=body, timeout=HANG_SECONDS) as response:
+        return response.status, json.loads(response.read())
+
+
+# --- The base with Plexus ---
+
+PLEXUS_CARD = """name: Card
+key: card
+scores:
+- {name: Of Plexus, id: 1, class: LangGraphScore, graph: [], item: {class: DeepgramInputSource}}
+- name: Of Lua
+  id: 2
+  class: TactusScore
+  code: |
+    Procedure {
+      input = { text = field.string{required = true} },
+      output = { value = field.string{required = true} },
+      function(input) return { value = "Lua heard " .. input.text } end
+    }
+"""
+
+
+async def test_the_base_with_plexus_runs_it_and_lua_beside_the_service(
+    function_with_plexus, application
+):
+    deployment, parts = application
+    await put_scorecard(parts, PLEXUS_CARD)
+    item = {"id": "item-1", "text": "hello"}
+    event = make_event(
+        deployment,
+        {"request_id": "plexus", "scorecard": "card", "score": "Of Plexus", "item": item},
+        {"request_id": "lua", "scorecard": "card", "score": "Of Lua", "item": item},
     )
+    answers = await under_emulator(function_with_plexus, deployment, event)
+    assert answers == [(200, {"batchItemFailures": []})]
+    found = responses_of(deployment, "plexus", "lua")
+    assert (found["plexus"]["status"], found["plexus"]["value"]) == ("success", "Yes")
+    assert (found["lua"]["status"], found["lua"]["value"]) == ("success", "Lua heard hello")
+
+
+def test_plexus_s_packages_are_those_of_its_lock_and_apart_from_the_service_s(base_with_plexus):
+    script = """
+import importlib.metadata as m, json, os, nltk, psycopg
+assert not [p for p in __import__("sys").path if p.startswith("/opt/python")]
+nltk.data.find("tokenizers/punkt_tab/english/")
+print(json.dumps({n: m.version(n) for n in ("plexus", "tenacity", "rapidfuzz", "langgraph", "tactus")}))
+"""
+    done = images.inside(base_with_plexus, "-I", "-c", script, entrypoint="/opt/plexus/bin/python")
+    found = json.loads(done.stdout)
+    lock = (ROOT / "requirements/plexus.txt").read_text()
+    assert found.pop("plexus") == "0.0.1"
+    for name, version in found.items():
+        assert f"\n{name}=={version} " in lock
+    listed = images.inside(base_with_plexus, "/opt/plexus/sbom.cdx.json", entrypoint="/bin/cat")
+    assert "langgraph" in listed.stdout

@@ -16,7 +16,8 @@ def verify(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "FULL", ["psycopg", "pycurl"])
-    monkeypatch.delenv("PLEXUS_REF", raising=False)
+    monkeypatch.setenv("PLEXUS_PYTHON", sys.executable)
+    monkeypatch.setattr(module, "HOST", "import json")
     return module.main
 
 
@@ -49,9 +50,12 @@ def test_a_missing_package_stops_the_build_with_one_line(verify, monkeypatch, ca
     )
 
 
-def test_plexus_is_imported_where_the_image_names_its_commit(verify, monkeypatch, capsys):
+def test_an_environment_that_cannot_import_plexus_stops_the_build_with_one_line(
+    verify, monkeypatch, capsys
+):
     install(monkeypatch, psycopg="3", pycurl="OpenSSL/3")
-    monkeypatch.setenv("PLEXUS_REF", "a" * 40)
-    monkeypatch.setitem(sys.modules, "plexus", None)
+    monkeypatch.setitem(verify.__globals__, "HOST", "import a_package_that_is_missing")
     assert verify("full") == 1
-    assert "plexus cannot be imported" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sys.executable} cannot import Plexus: ModuleNotFoundError")
+    assert error.count("\n") == 1

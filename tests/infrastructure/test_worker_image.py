@@ -1,4 +1,4 @@
-"""The worker image, built for real on a stand-in base and run against a real RabbitMQ and PostgreSQL."""
+"""The worker image, built for real on a stand-in base and run against real servers and the embedded AWS."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from plexus_scoring.local.stack import BUCKET, LocalDeployment, StackOptions
 from plexus_scoring.stores.sql import connect
 from plexus_scoring.transports import rabbitmq_topology
 from tests.support import brokers, images
-from tests.support.aws import unique_name
+from tests.support.aws import require_embedded_aws, unique_name
 from tests.support.clock import HANG_SECONDS
+from tests.support.compose import worker_environment
 from tests.support.services import postgresql
 from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig
@@ -142,7 +144,7 @@ def catalog(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def running(image, environment, catalog):
+async def running(image, environment, catalog, *command):
     """Run the worker as it is deployed: its own user and process 1, a read-only root, bounded memory."""
     name, port = unique_name("worker"), brokers.free_port()
     variables = environment | {"PLEXUS_HEALTH_PORT": str(port)}
@@ -150,7 +152,7 @@ async def running(image, environment, catalog):
         *images.PODMAN_RUN, "--no-healthcheck", "--name", name, "--read-only", "--memory", "512m", "--tmpfs", "/tmp",
         "--volume", f"{catalog}:/catalog:ro",
         *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
-        image, "worker", "--transport", "rabbitmq",
+        image, *(command or ("worker", "--transport", "rabbitmq")),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     container = Container(process, name, port)
@@ -219,3 +221,60 @@ async def test_the_worker_scores_what_rabbitmq_brings_and_stops_in_order(
         await container.ask("kill", "--signal", "TERM", container.name)
         await container.log_until("stopped")
         assert await container.process.wait() == 0
+
+
+async def test_compose_with_its_defaults_scores_its_first_message(worker, rig, database, catalog):
+    """The containers' variables are those of docker/compose.yaml; only where the servers stand is another."""
+    environment = worker_environment() | {
+        "PLEXUS_RABBITMQ_URL": rig.url,
+        "PLEXUS_RABBITMQ_REQUEST_QUEUE": rig.topology.request,
+        "PLEXUS_RABBITMQ_RESPONSE_QUEUE": rig.topology.response,
+        "PLEXUS_DATABASE_URL": database,
+    }
+    variables = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+    await asyncio.to_thread(
+        images.run, *images.PODMAN_RUN, "--no-healthcheck", *variables, worker, "db", "upgrade"
+    )
+    async with running(worker, environment, catalog, "worker") as container:
+        await container.log_until("worker started")
+        await rig.admin.send('{"scoring_job_id": "first"}', request_id="first")
+        async with asyncio.timeout(HANG_SECONDS):
+            while not (responses := await rig.responses()):
+                await asyncio.sleep(0.05)
+    (response,) = responses
+    assert (response["scoring_job_id"], response["status"]) == ("first", "success")
+
+
+async def test_a_file_put_into_s3_is_scored_by_a_worker_on_sqs(worker, tmp_path, catalog):
+    require_embedded_aws()
+    with LocalDeployment(tmp_path / "aws", StackOptions(poll=False)) as deployment:
+        sqs, s3 = deployment.aws.client("sqs"), deployment.aws.client("s3")
+
+        def receive():
+            queue = deployment.responses.url
+            return sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20).get("Messages")
+
+        arrivals = {
+            "QueueArn": deployment.requests.arn,
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "inbox/"}]}},
+        }
+        s3.put_bucket_notification_configuration(
+            Bucket=BUCKET, NotificationConfiguration={"QueueConfigurations": [arrivals]}
+        )
+        environment = deployment.environment() | {
+            "PLEXUS_CATALOG_DIR": "/catalog",
+            "SCORECARD_CACHE_DIR": "/tmp/scorecards",
+        }
+        command = ("worker", "--transport", "sqs")
+        async with running(worker, environment, catalog, *command) as container:
+            await container.log_until("worker started")
+            item = json.loads((ROOT / "examples/items/call-billing-dispute.json").read_text())
+            key = "inbox/call-centre-quality/Greeting/call-1.txt"
+            await asyncio.to_thread(s3.put_object, Bucket=BUCKET, Key=key, Body=item["text"])
+            async with asyncio.timeout(HANG_SECONDS):
+                while not (found := await asyncio.to_thread(receive)):
+                    pass  # each asks for 20 s
+    response = json.loads(found[0]["Body"])
+    assert response["request_id"].startswith("s3-")
+    assert (response["status"], response["value"]) == ("success", "Yes")

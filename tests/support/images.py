@@ -105,6 +105,7 @@ def stand_in() -> str:
 
 
 def build(dockerfile: str, tag: str, *, target: str | None = None, check: bool = True, folder: Path = ROOT,
+          contexts: dict[str, Path] | None = None,
           **arguments: str) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Build one of the project's Dockerfiles, unchanged, without pulling anything."""
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as pip:
@@ -118,6 +119,7 @@ def build(dockerfile: str, tag: str, *, target: str | None = None, check: bool =
             "--file", dockerfile, "--tag", tag,
             *(["--target", target] if target else []),
             *(part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")),
+            *(part for key, path in (contexts or {}).items() for part in ("--build-context", f"{key}={path}")),
             str(folder),
             check=check,
         )  # fmt: skip
