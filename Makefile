@@ -1,6 +1,5 @@
-# Everything runs from .venv, made by Python's own venv and pip from the hash-pinned files.
+# Everything runs from .venv, made by Python's own venv from the hash-pinned files.
 PYTHON ?= python3
-UV ?= uv
 
 # Which Pythons do: what pyproject.toml says, in the words that make can compare.
 SUPPORTED := 3.11 3.12 3.13 3.14
@@ -18,6 +17,11 @@ UNSUITED = $(if $(FOUND),Python $(FOUND) found at $(shell $(PYTHON) -c 'import s
 # An environment of another Python, or of one that is gone, holds binaries that do not load: it is made from the start.
 other-python = $(if $(wildcard $(1)/pyvenv.cfg),$(if $(filter $(FOUND),$(call version,$(1)/bin/python)),,--clear))
 BIN := .venv/bin
+UV ?= $(BIN)/uv
+# uv takes a tenth of pip's time. Where it cannot install (an index that only pip's settings name), pip does.
+# $(call install,ENVIRONMENT,LOCK,OPTIONS OF UV)
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes $(3) -r $(2) \
+	|| $(BIN)/python -m pip --python $(1)/bin/python install --quiet --require-hashes -r $(2)
 BENCHMARKS ?= lambda_path engine scorecard_code templates models stores runtime plexus_api plexus_engine
 
 .DEFAULT_GOAL := help
@@ -36,20 +40,21 @@ python-version:
 
 .venv/.installed: requirements/dev.txt pyproject.toml $(if $(call other-python,.venv),another-python) | python-version
 	$(PYTHON) -m venv $(call other-python,.venv) .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	$(call install,.venv,requirements/dev.txt,--compile-bytecode)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The embedded AWS pins an old botocore, so it has an environment of its own.
-.venv-ministack/.installed: requirements/ministack.txt $(if $(call other-python,.venv-ministack),another-python) | python-version
-	$(PYTHON) -m venv $(call other-python,.venv-ministack) .venv-ministack
-	.venv-ministack/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/ministack.txt
+.venv-ministack/.installed: requirements/ministack.txt $(if $(call other-python,.venv-ministack),another-python) | .venv/.installed
+	$(PYTHON) -m venv --without-pip $(call other-python,.venv-ministack) .venv-ministack
+	$(call install,.venv-ministack,requirements/ministack.txt)
 	@touch $@
 
 # The AWS CLI pins its botocore to the day, too. It runs in the tests only.
 .venv-awscli/.installed: requirements/awscli.txt $(if $(call other-python,.venv-awscli),another-python) | setup
 	$(PYTHON) -m venv --without-pip $(call other-python,.venv-awscli) .venv-awscli
-	$(BIN)/python -m pip --python .venv-awscli/bin/python install --quiet --no-compile --require-hashes -r requirements/awscli.txt
+	$(call install,.venv-awscli,requirements/awscli.txt)
 	@touch $@
 
 # tactus brings dspy and litellm, which must not meet our own packages. It is compiled, because its host may not write.
@@ -57,7 +62,7 @@ setup-tactus: .venv-tactus/.installed ## Make .venv-tactus, where TactusScores r
 
 .venv-tactus/.installed: requirements/tactus.txt $(if $(call other-python,.venv-tactus),another-python) | setup
 	$(PYTHON) -m venv --without-pip $(call other-python,.venv-tactus) .venv-tactus
-	$(BIN)/python -m pip --python .venv-tactus/bin/python install --quiet --no-deps --require-hashes -r requirements/tactus.txt
+	$(call install,.venv-tactus,requirements/tactus.txt,--compile-bytecode)
 	@touch $@
 
 check: setup lint types imports ## Lint, formatting, types, direction of imports
@@ -75,8 +80,8 @@ imports:
 demo: setup ## Run the main job on the embedded AWS and write a report
 	@$(BIN)/plexus-scoring demo $(DEMO)
 
-# Three at a time on two processors: much of a test's time is waiting for a server; the tests of one file share theirs.
-PYTEST ?= -n 3 --dist loadfile
+# Four at a time on two processors: much of a test's time is waiting for a server; the tests of one file share theirs.
+PYTEST ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 test: check ## Run every check and test
 	@$(MAKE) --no-print-directory -j2 setup-infra setup-tactus rie .venv-awscli/.installed $(OTHERS:%=.venv-%/.installed)
@@ -103,10 +108,10 @@ test-plexus: setup ## Run the recorded cases on Plexus itself and on the portabl
 		status=$$?; cat build/plexus-agreement.txt; exit $$status
 	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m benchmarks.plexus_engine
 
-$(OTHERS:%=.venv-%/.installed): .venv-%/.installed: requirements/dev.txt pyproject.toml
-	$(call find-python,$*) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/dev.txt
-	.venv-$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+$(OTHERS:%=.venv-%/.installed): .venv-%/.installed: requirements/dev.txt pyproject.toml | setup
+	$(call find-python,$*) -m venv --without-pip .venv-$*
+	$(call install,.venv-$*,requirements/dev.txt)
+	$(BIN)/python -m pip --python .venv-$*/bin/python install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 rie: build/rie/aws-lambda-rie ## Fetch AWS's emulator of the Lambda runtime (one file of 9 MB, pinned by hash)
@@ -121,16 +126,17 @@ CHAOS_JOBS ?= 10000
 chaos: setup ## Run 10,000 jobs under each fault on each real broker, and print the table (CHAOS_JOBS=1000: fewer)
 	CHAOS_JOBS=$(CHAOS_JOBS) CI=true $(BIN)/pytest tests/integration/chaos -q
 
-lock: ## Renew the hash-pinned requirement files (needs uv)
+lock: ## Renew the hash-pinned requirement files
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/ministack.in -o requirements/ministack.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/awscli.in -o requirements/awscli.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/tactus.in -o requirements/tactus.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/uv.in -o requirements/uv.txt
 	$(MAKE) lock-deploy
 	$(MAKE) lock-wheels
 
 # Without this a newer Python finds out in its user's `make setup`, minutes into a compilation that ends in an error.
-lock-wheels: ## Check that every locked package has a wheel for every Python (needs uv)
+lock-wheels: ## Check that every locked package has a wheel for every Python
 	@mkdir -p build
 	@for python in $(SUPPORTED); do for lock in dev infra worker ministack awscli tactus; do \
 		$(UV) pip compile --quiet --no-deps --no-annotate --only-binary :all: --python-version $$python \
@@ -142,7 +148,7 @@ lock-wheels: ## Check that every locked package has a wheel for every Python (ne
 setup-infra: setup .venv/.installed-infra ## Add the CDK and the linters of the deployment to .venv
 
 .venv/.installed-infra: requirements/infra.txt .venv/.installed
-	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/infra.txt
+	$(call install,.venv,requirements/infra.txt)
 	@touch $@
 
 # What the pipelines run, on a copy. Privileged, because the image tests run containers, whose layers need a file
@@ -188,7 +194,7 @@ audit: setup-infra ## Look up known vulnerabilities of every locked package (nee
 
 FUNCTION_EXTRAS := --extra lambda --extra plexus-api --extra portable --extra rubric
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
+lock-deploy: ## Renew the requirement files of the CDK and the images
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml --extra infra -o requirements/infra.txt
 	$(UV) $(LOCK) -c requirements/dev.txt pyproject.toml $(FUNCTION_EXTRAS) -o requirements/lambda.txt
 	$(UV) $(LOCK) -c requirements/dev.txt requirements/lambda-binary.in -o requirements/lambda-binary.txt
@@ -197,7 +203,7 @@ lock-deploy: ## Renew the requirement files of the CDK and the images (needs uv)
 	$(UV) $(LOCK) --allow-unsafe requirements/image-tools.in -o requirements/image-tools.txt
 	$(UV) $(LOCK) --no-deps requirements/nltk-data.in -o requirements/nltk-data.txt
 
-lock-plexus: ## Renew the requirement file of the environment that holds Plexus (needs uv)
+lock-plexus: ## Renew the requirement file of the environment that holds Plexus
 	cd requirements/plexus && $(UV) $(LOCK) pyproject.toml -o ../plexus.txt
 
 TERRAFORM ?= terraform

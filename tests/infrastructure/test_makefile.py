@@ -17,6 +17,7 @@ def checkout(tmp_path):
         "pyproject.toml",
         "requirements/dev.txt",
         "requirements/ministack.txt",
+        "requirements/uv.txt",
     ):
         shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
@@ -93,7 +94,7 @@ def test_setup_replaces_the_environments_of_another_python(checkout):
     done = make(checkout, "--dry-run", "setup", f"PYTHON={python}")
 
     assert f"{python} -m venv --clear .venv\n" in done.stdout
-    assert f"{python} -m venv --clear .venv-ministack\n" in done.stdout
+    assert f"{python} -m venv --without-pip --clear .venv-ministack\n" in done.stdout
 
 
 def test_setup_keeps_the_environments_of_this_python(checkout):
