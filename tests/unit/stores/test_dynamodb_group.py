@@ -182,6 +182,34 @@ async def test_a_conflict_dissolves_the_group(client, jobs):
     assert [writes for _, writes in client.calls] == [2, 6, 2, 2, 2]
 
 
+THROTTLED = refusal(
+    "TransactionCanceledException", reasons=["None", "None", "ThrottlingError", "None"]
+)
+
+
+@pytest.mark.parametrize("error", [THROTTLED, refusal("ThrottlingException")])
+async def test_throttling_dissolves_the_group_and_each_goes_on_by_itself(client, jobs, error):
+    leases = await claimed(client, jobs, JOBS[:4])
+    # The group, and then one of its members some times more than a conflict would be waited for.
+    faults = [error, *[THROTTLED] * 20]
+    answers = await together(client, *completions(jobs, leases), faults=faults)
+    assert answers == [None] * 4
+    assert [writes for _, writes in client.calls[:2]] == [2, 6]
+    assert {writes for _, writes in client.calls[2:]} == {2}
+    for name in JOBS[:4]:
+        assert (await jobs.get(key(name))).status is JobStatus.COMPLETED
+
+
+async def test_a_completion_that_is_throttled_for_ever_is_given_up(client, jobs, monkeypatch):
+    monkeypatch.setattr(dynamodb.jobs, "_COMPLETION_PATIENCE", 3.0)
+    (lease,) = await claimed(client, jobs, JOBS[:1])
+    client.faults = [THROTTLED] * 10_000
+    with pytest.raises(StoreUnavailable, match="ThrottlingError"):
+        await jobs.complete(lease, result_of(lease.key))
+    client.faults = []
+    await jobs.complete(lease, result_of(lease.key))
+
+
 async def test_refused_data_is_the_fault_of_its_own_caller(client, jobs):
     leases = await claimed(client, jobs, JOBS[:3])
     invalid = refusal("ValidationException")
@@ -192,7 +220,7 @@ async def test_refused_data_is_the_fault_of_its_own_caller(client, jobs):
 
 async def test_an_outage_is_told_to_all_of_the_group(client, jobs):
     leases = await claimed(client, jobs, JOBS[:3])
-    away = refusal("ThrottlingException")
+    away = refusal("InternalServerError")
     answers = await together(client, *completions(jobs, leases), faults=[away])
     assert answers[0] is None
     assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 2

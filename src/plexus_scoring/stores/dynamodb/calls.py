@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -22,6 +23,16 @@ Attributes = dict[str, Any]
 _CONFLICT = "TransactionConflict"
 _CONFLICT_ATTEMPTS = 6
 _CONFLICT_DELAY = 0.02
+_LONGEST_DELAY = 2.0
+_THROTTLING = frozenset(
+    (
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "ThrottlingException",
+    )
+)
 # The batch operations' own limits.
 _KEYS_PER_BATCH = 100
 
@@ -42,6 +53,10 @@ class ConditionRefused(Exception):
 
 class Conflict(StoreUnavailable):
     """Another transaction was on the item at this moment; nothing was decided."""
+
+
+class Throttled(StoreUnavailable):
+    """A key, an index or the table has no capacity left at this moment; nothing was written."""
 
 
 class Table:
@@ -135,12 +150,13 @@ class Table:
         writes: Sequence[Mapping[str, Mapping[str, Any]]],
         *,
         token: str | None = None,
-        patient: bool = True,
+        patience: float | None = 0.0,
     ) -> None:
         """Write all or nothing. Raises ConditionRefused with the refused writes' items.
 
         Repetitions with the same `token` (at most 36 characters) and content are one transaction for ten minutes;
-        without one, those that botocore sends by itself are. Not `patient`, it raises Conflict at once.
+        without one, those that botocore sends by itself are. botocore repeats no cancelled transaction: what was
+        throttled is repeated here for `patience` seconds. With None, Conflict is raised at once as well.
         """
         once: dict[str, Any] = {"ClientRequestToken": token} if token else {}
         await self._call(
@@ -150,7 +166,8 @@ class Table:
                 for write in writes
             ],
             **once,
-            attempts=_CONFLICT_ATTEMPTS if patient else 1,
+            attempts=1 if patience is None else _CONFLICT_ATTEMPTS,
+            patience=patience or 0.0,
         )
 
     async def describe(self) -> Mapping[str, Any]:
@@ -158,20 +175,26 @@ class Table:
         return await self._run(partial(self._client.describe_table, TableName=self.name))
 
     async def _call(
-        self, function: Callable[..., Any], *, attempts: int = _CONFLICT_ATTEMPTS, **arguments: Any
+        self,
+        function: Callable[..., Any],
+        *,
+        attempts: int = _CONFLICT_ATTEMPTS,
+        patience: float = 0.0,
+        **arguments: Any,
     ) -> Mapping[str, Any]:
-        """Call, and wait out the conflict of two transactions that meet on one item."""
-        for attempt in range(1, attempts + 1):
+        """Call, and wait out the conflict of two transactions that meet on one item, and throttling for a time."""
+        end = self._clock.now() + patience
+        for attempt in itertools.count(1):
             try:
                 return await self._run(partial(function, **arguments))
-            except ClientError as error:
-                if _is_conflict(error) and attempt < attempts:
-                    await self._pause(attempt)
-                    continue
-                raise translate(error, self.name) from error
-            except BotoCoreError as error:
-                raise translate(error, self.name) from error
-        raise AssertionError  # pragma: no cover  the last attempt returned or raised
+            except (ClientError, BotoCoreError) as error:
+                meaning = translate(error, self.name)
+                met = isinstance(meaning, Conflict) and attempt < attempts
+                throttled = isinstance(meaning, Throttled) and self._clock.now() < end
+                if not (met or throttled):
+                    raise meaning from error
+            await self._pause(attempt)
+        raise AssertionError  # pragma: no cover  a call returns or raises
 
     async def _run(self, call: Callable[[], Any]) -> Mapping[str, Any]:
         loop = asyncio.get_running_loop()
@@ -179,7 +202,8 @@ class Table:
         return answer
 
     async def _pause(self, attempt: int) -> None:
-        await self._clock.sleep(random.uniform(0, _CONFLICT_DELAY * 2**attempt))  # noqa: S311  jitter
+        longest = min(_LONGEST_DELAY, _CONFLICT_DELAY * 2 ** min(attempt, 10))
+        await self._clock.sleep(random.uniform(0, longest))  # noqa: S311  jitter
 
 
 def translate(error: ClientError | BotoCoreError, table: str) -> Exception:
@@ -200,7 +224,8 @@ def translate(error: ClientError | BotoCoreError, table: str) -> Exception:
         return _translate_cancelled(error, table)
     if code in {"ValidationException", "SerializationException"}:
         return InvalidRequest(f"DynamoDB table {table} refuses the data: {message}")
-    return StoreUnavailable(f"DynamoDB table {table}: {code}: {message}")
+    kind = Throttled if code in _THROTTLING else StoreUnavailable
+    return kind(f"DynamoDB table {table}: {code}: {message}")
 
 
 def _translate_cancelled(error: ClientError, table: str) -> Exception:
@@ -218,7 +243,12 @@ def _translate_cancelled(error: ClientError, table: str) -> Exception:
         for reason in reasons
     ):
         return InvalidRequest(f"DynamoDB table {table} refuses the transaction: {codes}")
-    return StoreUnavailable(f"DynamoDB table {table}: transaction cancelled: {codes}")
+    kind = (
+        Throttled
+        if any(reason.get("Code") in _THROTTLING for reason in reasons)
+        else StoreUnavailable
+    )
+    return kind(f"DynamoDB table {table}: transaction cancelled: {codes}")
 
 
 def _is_conflict(error: ClientError) -> bool:

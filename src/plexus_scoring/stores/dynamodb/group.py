@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.job import JobKey
-from plexus_scoring.stores.dynamodb.calls import ConditionRefused, Conflict, Table
+from plexus_scoring.stores.dynamodb.calls import ConditionRefused, Conflict, Table, Throttled
 
 Write = Mapping[str, Mapping[str, Any]]
 
@@ -118,15 +118,15 @@ class GroupCommit:
         while len(group) > 1:
             try:
                 await self._table.transact(
-                    [write for member in group for write in member.writes], patient=False
+                    [write for member in group for write in member.writes], patience=None
                 )
             except ConditionRefused as error:
                 owners = [member for member in group for _ in member.writes]
                 out = [owners[position] for position in error.positions]
                 refused += [member for member in group if member in out]
                 group = [member for member in group if member not in out]
-            except (Conflict, InvalidRequest):
-                break  # one of them is at fault, or touched from elsewhere: the others need not wait for it
+            except (Conflict, Throttled, InvalidRequest):
+                break  # one of them is at fault, touched from elsewhere or throttled: the others need not wait for it
             except Exception as error:  # noqa: BLE001  each caller gets it, and says what it means
                 for member in group:
                     member.refuse(error)

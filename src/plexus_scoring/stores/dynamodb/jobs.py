@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Final
 
 from plexus_scoring.model.errors import ErrorInfo
 from plexus_scoring.model.job import JobKey, JobStatus, Lease, ScoringJob
@@ -24,6 +25,8 @@ from plexus_scoring.stores.dynamodb.moves import Moved
 
 # Names the call of `redrive` that made the job PENDING again.
 _REDRIVEN_BY = "redriven_by"
+# A score that is paid for is kept while its job has time: the caller's deadline ends the waiting, or Lambda's.
+_COMPLETION_PATIENCE: Final = 900.0
 
 
 class DynamoDBJobStore(JobClaims):
@@ -67,7 +70,7 @@ class DynamoDBJobStore(JobClaims):
         async def alone(place: str) -> None:
             parts = writes.completion(place, lease, result, body, now=now, expiry=expiry)
             request = hashlib.sha256(encode([lease.token, now, body, place])).hexdigest()[:36]
-            await self._table.transact(parts, token=request)
+            await self._table.transact(parts, token=request, patience=_COMPLETION_PATIENCE)
 
         parts = writes.completion(
             rows.partition(lease.key), lease, result, body, now=now, expiry=expiry
