@@ -24,6 +24,7 @@ FIELDS = MappingProxyType(
             "listScoringJobByAccountIdAndCreatedAt",
         ),
         "Mutation": (
+            "claimScoringJob",
             "createItem",
             "createScoreResult",
             "createScoringJob",
