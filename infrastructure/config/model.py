@@ -162,6 +162,8 @@ class StageConfig:
         max_receive_count: Deliveries after which a message goes to the dead-letter queue.
         deployment: How traffic moves to a new version.
         retain_data: Keep table, bucket and secret when the stack is deleted.
+        retention_days: Days after its end for which a job and its result are kept; None keeps them.
+        attachments_expire_days: Days for which traces and logs are kept; None keeps them.
         item_buckets: Names of buckets, beside the stage's own, whose objects requests may name as items.
         secret_arn: An existing secret's full ARN; None creates ``plexus/{name}/config``.
         approval: A person releases each deployment.
@@ -187,6 +189,7 @@ class StageConfig:
     deployment: str = "all_at_once"
     retain_data: bool = True
     log_retention_days: int = 30
+    retention_days: int | None = None
     attachments_expire_days: int | None = None
     item_buckets: tuple[str, ...] = ()
     secret_arn: str | None = None
@@ -255,6 +258,8 @@ class StageConfig:
     def _check_limits(self, where: str) -> None:
         require_range(f"{where}sweep_every_minutes", self.sweep_every_minutes, 1, 1440, "minutes")
         require_range(f"{where}max_receive_count", self.max_receive_count, 5, 1000)
+        if self.retention_days is not None:
+            require_range(f"{where}retention_days", self.retention_days, 1, 36_500, "days")
         if self.attachments_expire_days is not None:
             require_range(
                 f"{where}attachments_expire_days", self.attachments_expire_days, 1, 36_500, "days"

@@ -10,6 +10,9 @@ from constructs import Construct
 from infrastructure import nag
 from infrastructure.config.model import StageConfig
 
+# A row's time to live begins when its job ends, a body's with its writing. No job stays open for so long.
+_LONGEST_OPEN_DAYS = 60
+
 
 class AttachmentsBucket(Construct):
     """Versioned, encrypted, TLS-only, private; access is logged to a bucket beside it."""
@@ -37,11 +40,6 @@ class AttachmentsBucket(Construct):
             lifecycle_rules=[s3.LifecycleRule(id="forget", expiration=Duration.days(90))],
         )
         nag.acknowledge(access_log, "It is the access log; a log of the log would never end.", "S1")
-        expiration = (
-            Duration.days(config.attachments_expire_days)
-            if config.attachments_expire_days is not None
-            else None
-        )
         return s3.Bucket(
             self,
             "Bucket",
@@ -54,19 +52,18 @@ class AttachmentsBucket(Construct):
             server_access_logs_bucket=access_log,
             lifecycle_rules=[
                 s3.LifecycleRule(
-                    id="cool-and-forget",
-                    expiration=expiration,
+                    id="forget-versions",
                     noncurrent_version_expiration=Duration.days(30),
                     abort_incomplete_multipart_upload_after=Duration.days(7),
-                    transitions=None
-                    if expiration is not None
-                    else [
-                        s3.Transition(
-                            storage_class=s3.StorageClass.INTELLIGENT_TIERING,
-                            transition_after=Duration.days(30),
-                        )
-                    ],
-                )
+                ),
+                _rule("results", "scoreresults/", config.attachments_expire_days),
+                _rule(
+                    "bodies",
+                    "overflow/",
+                    None
+                    if config.retention_days is None
+                    else config.retention_days + _LONGEST_OPEN_DAYS,
+                ),
             ],
         )
 
@@ -112,3 +109,13 @@ class AttachmentsBucket(Construct):
             "Objects are named by result and item ids, which are not known at deploy time.",
             *findings,
         )
+
+
+def _rule(rule_id: str, prefix: str, days: int | None) -> s3.LifecycleRule:
+    """Return the rule that deletes what is under a prefix after some days, or makes it cheaper to keep."""
+    if days is not None:
+        return s3.LifecycleRule(id=rule_id, prefix=prefix, expiration=Duration.days(days))
+    cooler = s3.Transition(
+        storage_class=s3.StorageClass.INTELLIGENT_TIERING, transition_after=Duration.days(30)
+    )
+    return s3.LifecycleRule(id=rule_id, prefix=prefix, transitions=[cooler])

@@ -114,6 +114,8 @@ class ApplicationStack(Stack):
             "PLEXUS_METRICS_NAMESPACE": METRICS_NAMESPACE,
             "SCORECARD_CACHE_DIR": "/tmp/scorecards",  # noqa: S108  Lambda's one writable folder
         }
+        if config.retention_days is not None:
+            environment["PLEXUS_RETENTION_DAYS"] = str(config.retention_days)
         if config.plexus is not None:
             environment |= {
                 "PLEXUS_STORE": "plexus_api",

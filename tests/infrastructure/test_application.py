@@ -111,10 +111,25 @@ def test_the_bucket_is_versioned_encrypted_private_and_forgets(staging):
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     rule = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    (life,) = bucket["LifecycleConfiguration"]["Rules"]
-    assert life["ExpirationInDays"] == 30
-    assert life["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert rules["forget-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "ExpirationInDays" not in rules["forget-versions"]
+    results = rules["results"]
+    assert (results["Prefix"], results["ExpirationInDays"]) == ("scoreresults/", 30)
     assert "LoggingConfiguration" in bucket
+
+
+def test_bodies_outlive_their_rows(staging, production):
+    for template in (staging, production):
+        function = template.one("AWS::Lambda::Function", Timeout=300)
+        days = int(function["Environment"]["Variables"]["PLEXUS_RETENTION_DAYS"])
+        _, bucket = attachments(template)
+        (bodies,) = [
+            rule
+            for rule in bucket["LifecycleConfiguration"]["Rules"]
+            if rule.get("Prefix") == "overflow/"
+        ]
+        assert bodies["ExpirationInDays"] > days
 
 
 def test_no_bucket_can_be_made_public(staging):
