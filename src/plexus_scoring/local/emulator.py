@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import BinaryIO, Self
 
 from plexus_scoring.local.function import LocalFunction
 from plexus_scoring.local.http import LOOPBACK
-from plexus_scoring.local.leash import kill_group, leash
+from plexus_scoring.local.leash import kill_group, kill_session, leash
 from plexus_scoring.model.errors import ConfigurationError
 
 PROGRAM = "aws-lambda-rie"
@@ -114,13 +115,12 @@ class Emulator:
         process, self._process = self._process, None
         if process is None:
             return
-        # Killed at once, it would leave the function's process, which is in a group of its own.
         kill_group(process.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_GRACE)
-        except subprocess.TimeoutExpired:
-            kill_group(process.pid)
-            process.wait()
+        # The function's process is in a group of its own, and it may just have begun another.
+        kill_session(process.pid)
+        process.wait()
         leash.release(process.pid)
 
     def _spawn(self, program: Path) -> subprocess.Popen[bytes]:

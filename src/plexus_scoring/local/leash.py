@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 
 
@@ -65,6 +66,37 @@ def kill_group(group: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.killpg(group, number)
 
 
+def kill_session(session: int) -> None:
+    """Kill what is left of the session that a process began: its children may have left its process group.
+
+    Where there is no /proc, only the group can be found.
+    """
+    kill_group(session)
+    while found := [pid for pid in _pids() if _session_of(pid) == session]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)  # a child may have begun another before it ended
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208  as below
+    except OSError:
+        return []
+
+
+def _session_of(pid: int) -> int | None:
+    """Return the session of a process that runs, None for one that has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123  the watcher starts without pathlib
+            # The name, in parentheses, may hold anything; after it stand state, parent, group and session.
+            state, _, _, session = stat.read().rpartition(b")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == b"Z" else int(session)
+
+
 def _watch(lines: Iterable[str]) -> None:
     groups: set[int] = set()
     for line in lines:
@@ -74,7 +106,7 @@ def _watch(lines: Iterable[str]) -> None:
         else:
             groups.discard(group)
     for group in groups:
-        kill_group(group)
+        kill_session(group)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def start(tmp_path_factory):
 
 def probe(handler="probe.act", **settings):
     return LocalFunction(
-        name="probe", handler=handler, task_root=FUNCTIONS, timeout=20.0, **settings
+        name="probe", handler=handler, task_root=FUNCTIONS, timeout=float(HANG_SECONDS), **settings
     )
 
 
@@ -289,6 +289,27 @@ def test_serve_under_the_emulator_answers_until_it_is_interrupted(stop):
     assert process.returncode == 0
     assert "(rapid)" in log
     assert "Traceback" not in log.partition("Exiting")[2]
+
+
+LEAVING = """#!{python}
+import os, signal, socket, subprocess, sys, time
+host, port = sys.argv[2].split(":")
+listening = socket.create_server((host, int(port)))
+ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(3600)"
+with subprocess.Popen([sys.executable, "-c", ignoring], process_group=0):
+    pass
+"""
+
+
+def test_nothing_is_left_when_the_emulator_leaves_a_process_behind(tmp_path):
+    program = tmp_path / "aws-lambda-rie"
+    program.write_text(LEAVING.format(python=sys.executable))
+    program.chmod(0o755)
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as log, Emulator(probe(), program=program, log=log):
+        assert os.read(read, 1) == b"1"  # the process that would be left ignores SIGTERM
+    with os.fdopen(read, "rb") as rest:
+        rest.read()  # ends when nobody holds the log any more
 
 
 def test_without_the_emulator_serve_says_in_one_line_how_to_get_it(monkeypatch):
