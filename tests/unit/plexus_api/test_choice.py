@@ -6,6 +6,7 @@ import pytest
 
 from plexus_scoring import bootstrap
 from plexus_scoring.engines.auto import AutoEngine
+from plexus_scoring.engines.plexus.engine import PlexusEngine
 from plexus_scoring.engines.portable.engine import PortableEngine
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.settings import Settings
@@ -48,14 +49,19 @@ def test_a_missing_extra_is_named(monkeypatch):
 
 
 async def test_the_engines():
-    for name, kind in (("portable", PortableEngine), ("auto", AutoEngine)):
-        engine = bootstrap.build_engine(Settings(engine=name), {})
+    python = sys.executable
+    for settings, kind in (
+        (Settings(engine="portable", plexus_python=python), PortableEngine),
+        (Settings(engine="auto", plexus_python=python), AutoEngine),
+        (Settings(engine="plexus", plexus_python=python), PlexusEngine),
+    ):
+        engine = bootstrap.build_engine(settings, {})
         assert isinstance(engine, kind)
         await engine.aclose()
 
 
 def test_plexus_that_is_not_installed_is_said_at_the_start():
-    with pytest.raises(ConfigurationError, match="Plexus package is not installed"):
+    with pytest.raises(ConfigurationError, match="PLEXUS_PYTHON is not set"):
         bootstrap.build(Settings(engine="plexus", store="memory"))
 
 

@@ -120,14 +120,14 @@ class Scorecard:
         """Wait to be cancelled, and leave a file when that happens."""
         begun(call)
         try:
-            await asyncio.sleep(3_600)
+            await asyncio.sleep(3_600)  # clock: it does so for a test that ends it
         finally:
             logging.info("it was cancelled")
 
     async def do_hang(self, entry: dict[str, Any], call: dict[str, Any]) -> Any:
         """Never give the loop back, as a regular expression can."""
         begun(call)
-        time.sleep(3_600)
+        time.sleep(3_600)  # clock: it does so for a test that ends it
 
     async def do_crash(self, entry: dict[str, Any], call: dict[str, Any]) -> Any:
         os.kill(os.getpid(), signal.SIGSEGV)
