@@ -9,11 +9,13 @@ on loopback. No program below reaches one of them, and none returns anything but
 import asyncio
 import contextlib
 import socket
+import threading
 from textwrap import indent
 
 import pytest
 
-from plexus_scoring.engines.portable.code import CodePlace, Interpreter, function_of
+from plexus_scoring.engines.portable.code import CodePlace, Interpreter, function, function_of
+from plexus_scoring.engines.portable.code.answer import read_answer
 from plexus_scoring.model.errors import BudgetExceeded, ScorecardError, ScoreFailed
 
 CANARY = "canary-7c1f"
@@ -138,12 +140,12 @@ async def run(code, *, seconds=0.3):
     interpreter = Interpreter(seconds=seconds)
     try:
         place = CodePlace("Tone")
-        function = function_of(code, "f", place=place, interpreter=interpreter, with_state=True)
+        called = function_of(code, "f", place=place, interpreter=interpreter, with_state=True)
         with contextlib.suppress(ScoreFailed):
-            await function(GIVEN)
+            await called(GIVEN)
         while interpreter._ready._pending:
             await asyncio.sleep(0.001)
-        return await function(GIVEN)
+        return await called(GIVEN)
     finally:
         await interpreter.aclose()
 
@@ -196,6 +198,20 @@ async def test_who_lies_gets_plain_data_or_an_error(body):
         return
     assert type(answer.kind) is str
     assert type(answer.value) in (str, int, list, dict, tuple, set)
+
+
+async def test_a_long_answer_is_read_outside_of_the_event_loop(monkeypatch):
+    threads = []
+
+    def read(text, place):
+        threads.append(threading.current_thread())
+        return read_answer(text, place)
+
+    monkeypatch.setattr(function, "read_answer", read)
+    assert await run(program("return 'x' * 30_000")) is not None
+    assert await run(program("return 1")) is not None
+    outside = [thread is not threading.main_thread() for thread in threads]
+    assert outside == [True, True, False, False]
 
 
 async def test_a_top_level_that_runs_on_is_an_error_of_the_scorecard():

@@ -34,6 +34,9 @@ def test_any_text_is_an_answer_or_a_clear_error(value):
         "",
         "null",
         '["int", {"dict": [[[]], [1]]}, null]',
+        '["Score.Result", {"dict": [[], []]}, null]',
+        '["Score.Result", 1, null]',
+        "[[1], 1, null]",
     ],
 )
 def test_odd_texts_are_refused(text):
@@ -48,6 +51,12 @@ def test_keys_whose_hashes_are_no_secret_are_few():
             read_answer(json.dumps(["set", value, None]), PLACE)
     texts = [str(number) for number in colliding]
     assert len(read_answer(json.dumps(["set", {"set": texts}, None]), PLACE).value) == 2_000
+
+
+def test_half_a_surrogate_pair_is_no_part_of_an_answer():
+    text = r'["Score.Result", "\ud800é", {"dict": [["\udc00"], [["a", "\ud83d\ude00"]]]}]'
+    answer = read_answer(text, PLACE)
+    assert (answer.value, answer.metadata) == ("?é", {"?": ["a", "😀"]})
 
 
 def test_a_text_that_is_too_long_is_not_read():

@@ -38,7 +38,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def read_answer(text: str, place: CodePlace) -> Answer:
-    """Return the answer that `inside/prelude.py` wrote.
+    """Return the answer that `inside/prelude.py` wrote. It takes half a second where the text holds 300,000 lists.
 
     Raises:
         BudgetExceeded: The text is too long.
@@ -51,16 +51,19 @@ def read_answer(text: str, place: CodePlace) -> Answer:
     try:
         kind, value, metadata = json.loads(text)
         room = [_MAX_HASHED]
-        return Answer(str(kind), _plain(value, room), _plain(metadata, room))
+        answer = Answer(kind, _plain(value, room), _plain(metadata, room))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ScoreFailed(f"{place}: it returned what cannot be read") from error
+    if type(kind) is not str or (kind == RESULT and type(value) is not str):
+        # Code that puts a function of its own in the place of the prelude's can write anything.
+        raise ScoreFailed(f"{place}: it returned what cannot be read")
+    return answer
 
 
 def crossing(value: Any) -> Any:
     """Return a copy of a value as the interpreter takes it; what it does not know becomes its text."""
     if isinstance(value, str):
-        # A lone surrogate cannot be sent.
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return _encodable(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value if abs(value) < _MAX_INTEGER else hex(value)
     if isinstance(value, _CROSSING):
@@ -73,9 +76,16 @@ def crossing(value: Any) -> Any:
     return str(value)
 
 
+def _encodable(text: str) -> str:
+    """Return the text without lone surrogates, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def _plain(value: Any, room: list[int]) -> Any:
     if isinstance(value, list):
         return [_plain(part, room) for part in value]
+    if isinstance(value, str):
+        return _encodable(value)
     if not isinstance(value, dict):
         return value
     ((kind, parts),) = value.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import keyword
 from collections.abc import Mapping
 from functools import lru_cache
@@ -29,6 +30,9 @@ _NODE: Final = (
     "'metadata': _plexus_given['metadata'], "
     "'parameters': _PlexusParameters(**_plexus_given['parameters'])}})"
 )
+
+_LARGE: Final = 20_000
+"""Characters of an answer that are read on the event loop, in a few milliseconds. More are read in a thread."""
 
 
 class ScorecardFunction(Protocol):
@@ -97,6 +101,8 @@ class _InterpretedFunction:
 
     async def __call__(self, given: Mapping[str, Any]) -> Answer:
         text = await self._interpreter.call(self._program, given)
+        if len(text) > _LARGE:
+            return await asyncio.to_thread(read_answer, text, self._program.place)
         return read_answer(text, self._program.place)
 
 
