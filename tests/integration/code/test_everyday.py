@@ -266,6 +266,62 @@ EVERYDAY = [
     ),
     (
         """
+            words = (w for w in 'cancel my plan'.split() if len(w) > 2)
+            pairs = zip(map(str.upper, 'ab'), enumerate(reversed('ab')))
+            return next(words), list(words), list(words), next(pairs), bool(filter(None, [])), any(w for w in 'a')
+        """,
+        ("cancel", ["plan"], [], ("A", (0, "b")), True, True),
+    ),
+    (
+        """
+            import re
+            found = re.finditer('a', 'banana')
+            numbers = [1]
+            numbers += map(int, '23')
+            left = next(found).start(), len(list(found)), len(list(found))
+            return *left, numbers, next((1 for x in 'b' if x == 'a'), 0)
+        """,
+        (1, 2, 0, [1, 2, 3], 0),
+    ),
+    (
+        """
+            whole = round(2.5), round(1234.5, -2), round(7)
+            return round(2.675, 2), round(1.005, 2), *whole, round(number=0.285, ndigits=2)
+        """,
+        (2.67, 1.0, 2, 1200.0, 7, 0.28),
+    ),
+    (
+        """
+            import re
+            from collections import Counter
+            counts, out = Counter('aab'), []
+            add, order = out.append, 'helo'.index
+            add(max(counts, key=counts.get))
+            ticket = Ticket('x')
+            ticket.count, ticket.items = 3, {'k': 1}
+            found = list(filter(re.compile('b').search, 'abc'))
+            return out, sorted('hello', key=order), found, ticket.count, ticket.items.get('k')
+        """,
+        (["a"], list("hello"), ["b"], 3, 1),
+    ),
+    (
+        """
+            tried = hasattr('', 'strip'), hasattr({}, 'get'), hasattr([], 'items'), hasattr(None, 'get')
+            return tried, getattr('x', 'upper')(), getattr({}, 'get', None)('k', 2), getattr([], 'nope', 5)
+        """,
+        ((True, True, False, False), "X", 2, 5),
+    ),
+    (
+        """
+            def map(f, xs):
+                return [f(x) for x in xs]
+            m = map(str, [1])
+            return len(m), m[0]
+        """,
+        (1, "1"),
+    ),
+    (
+        """
             return {1, 2}, frozenset('a'), None, 2.5, float('inf'), [()], {(1, 2): {'a': [None]}}
         """,
         ({1, 2}, frozenset("a"), None, 2.5, float("inf"), [()], {(1, 2): {"a": [None]}}),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -13,6 +15,32 @@ from plexus_scoring.engines.portable.code.source import SUPPLIED, imported, pars
 
 # Methods of texts that the interpreter lacks.
 _TEXT_METHODS: Final = frozenset(("format_map", "translate"))
+# What gives an iterator in Python and a list in the interpreter, and who reads one to its end at once.
+_LAZY: Final = frozenset(("enumerate", "filter", "map", "reversed", "zip"))
+_READERS: Final = frozenset(
+    (
+        "all",
+        "any",
+        "dict",
+        "extend",
+        "frozenset",
+        "join",
+        "list",
+        "max",
+        "min",
+        "set",
+        "sorted",
+        "sum",
+        "tuple",
+    )
+)
+# Methods of builtin classes, which the interpreter can only call.
+_METHODS: Final = frozenset(
+    name
+    for kind in (str, dict, list, set, re.Pattern, re.Match, Counter)
+    for name in dir(kind)
+    if not name.startswith("_")
+)
 
 
 @dataclass(frozen=True)
@@ -32,14 +60,17 @@ class Source:
 def rewritten(code: str) -> Source:
     """Return the code as the interpreter takes it. The code has no problems (`source.problems_of`).
 
-    Imports of supplied modules become assignments; ``del`` of an entry or of names, and methods of `str` taken from the
-    class, become what does the same.
+    Imports of supplied modules become assignments; ``del`` of an entry or of names, methods that are not called where
+    they are named, and what gives an iterator in Python, become what does the same.
     """
     tree = parse(code)
     assert isinstance(tree, ast.Module)  # noqa: S101 - checked by the caller
     edits = _Edits(code)
     used: set[str] = set()
-    shadowed = any(_binds_str(node) for node in ast.walk(tree))
+    shadowed = any(_binds(node, {"str"}) for node in ast.walk(tree))
+    lazy = {name for name in _LAZY if not any(_binds(node, {name}) for node in ast.walk(tree))}
+    read = {id(part) for node in ast.walk(tree) for part in _read_at_once(node)}
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     quoted = {id(part) for node in ast.walk(tree) for part in _quoted(node, edits)}
     for node in ast.walk(tree):
         if id(node) in quoted:
@@ -47,7 +78,9 @@ def rewritten(code: str) -> Source:
         if isinstance(node, ast.Name) and node.id == "logging":
             used.add("logging")  # Plexus hands it over without an import
         elif isinstance(node, ast.Attribute):
-            _rewrite_attribute(node, edits, shadowed=shadowed)
+            _rewrite_attribute(node, edits, shadowed=shadowed, called=id(node) in called)
+        elif id(node) not in read and _is_lazy(node, lazy):
+            _rewrite_lazy(node, edits)
         elif isinstance(node, ast.Delete):
             _rewrite_delete(node, edits)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -87,7 +120,11 @@ class _Edits:
     def applied(self) -> str:
         """Return the text with all replacements."""
         text, kept = self._text, len(self._text)
-        for begin, end, new in sorted(self._edits, key=lambda edit: edit[1::-1], reverse=True):
+        # Of two insertions at one place, the inner node's comes later in the list and stands closer to it.
+        ordered = sorted(
+            enumerate(self._edits), key=lambda edit: (edit[1][1], edit[1][0], edit[0]), reverse=True
+        )
+        for _, (begin, end, new) in ordered:
             if end <= kept:  # else it is a part of what was replaced already
                 text = text[:begin] + new.encode() + text[end:]
                 kept = begin
@@ -109,7 +146,38 @@ def _quoted(node: ast.AST, edits: _Edits) -> Iterator[ast.AST]:
                 yield from ast.walk(value)
 
 
-def _rewrite_attribute(node: ast.Attribute, edits: _Edits, *, shadowed: bool) -> None:
+def _read_at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what this node reads to its end: it makes no difference whether it is a list."""
+    match node:
+        case ast.For(iter=part) | ast.comprehension(iter=part):
+            yield part
+        case ast.Starred(value=part) | ast.AugAssign(value=part):
+            yield part
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _READERS:
+            yield from node.args
+
+
+def _is_lazy(node: ast.AST, lazy: set[str]) -> bool:
+    match node:
+        case ast.GeneratorExp() | ast.Call(func=ast.Attribute(attr="finditer")):
+            return True
+        case ast.Call(func=ast.Name(id=name)):
+            return name in lazy
+    return False
+
+
+def _rewrite_lazy(node: ast.AST, edits: _Edits) -> None:
+    assert isinstance(node, ast.expr)  # noqa: S101 - `_is_lazy` said so
+    begin, end = edits.place(node)
+    if isinstance(node, ast.GeneratorExp):  # its parentheses may be those of a call
+        edits.replace(begin + 1, begin + 1, "_plexus_iter([")
+        edits.replace(end - 1, end - 1, "])")
+    else:
+        edits.replace(begin, begin, "_plexus_iter(")
+        edits.replace(end, end, ")")
+
+
+def _rewrite_attribute(node: ast.Attribute, edits: _Edits, *, shadowed: bool, called: bool) -> None:
     if not shadowed and _is_str(node.value):
         new = _method_of_str(node.attr)
         if new is not None:
@@ -118,6 +186,10 @@ def _rewrite_attribute(node: ast.Attribute, edits: _Edits, *, shadowed: bool) ->
         begin, end = edits.place(node.value)
         edits.replace(begin, begin, "_plexus_text(")
         edits.replace(end, end, ")")
+    elif node.attr in _METHODS and not called and isinstance(node.ctx, ast.Load):
+        begin, end = edits.place(node.value)
+        edits.replace(begin, begin, "_plexus_attribute(")
+        edits.replace(end, edits.place(node)[1], f", {node.attr!r})")
 
 
 def _rewrite_delete(node: ast.Delete, edits: _Edits) -> None:
@@ -137,15 +209,15 @@ def _is_str(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "str"
 
 
-def _binds_str(node: ast.AST) -> bool:
-    """Return whether `str` may mean something else than the class in this code."""
+def _binds(node: ast.AST, names: Container[str]) -> bool:
+    """Return whether one of the names may mean something else than the builtin in this code."""
     match node:
-        case ast.Name(id="str", ctx=ast.Store() | ast.Del()) | ast.arg(arg="str"):
-            return True
-        case ast.FunctionDef(name="str") | ast.ClassDef(name="str"):
-            return True
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+            return name in names
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return name in names
         case ast.alias():
-            return "str" in (node.asname, node.name)
+            return node.asname in names or node.name in names
     return False
 
 
