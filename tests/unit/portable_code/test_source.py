@@ -27,6 +27,16 @@ except ImportError:
 class Ticket:
     name: str
 
+@dataclass(frozen=True)
+class Number:
+    value: int
+
+    def is_integer(self):
+        return True
+
+    def __eq__(self, other):
+        return self.value.is_integer()
+
 def helper(x: Optional[int] = None, *args, **kwargs) -> int:
     del kwargs["a"]
     return x
@@ -50,6 +60,19 @@ score = lambda parameters, input: None
         ("class A(Exception):\n    pass\ndef score(p, i): pass", 1, "which inherits"),
         ("class A:\n    class B: pass\ndef score(p, i): pass", 2, "the class 'B' in a class"),
         ("class A:\n    @property\n    def b(self): pass\ndef score(p, i): pass", 3, "method 'b'"),
+        ("class A:\n    def __len__(self): return 0\ndef score(p, i): pass", 2, "'__len__' of the"),
+        (
+            "class A:\n    def __lt__(self, o): return 0\ndef score(p, i): pass",
+            2,
+            "'__lt__' of the",
+        ),
+        ("@dataclass(order=True)\nclass A: pass\ndef score(p, i): pass", 2, "dataclass(order=…)"),
+        (
+            "def score(p, i):\n    return i.day.isocalendar()",
+            2,
+            "the method 'isocalendar' is unknown",
+        ),
+        ("import json\ndef score(p, i): json.dumps(1, default=str)", 2, "json.dumps with default"),
         ("async def score(p, i): pass", 1, "an async function"),
         ("x = [1]\ndel x[0:1]\ndef score(p, i): pass", 2, "del of this"),
         ("import re\nre.sub('a', lambda m: 'b', 'a')\ndef score(p, i): pass", 2, "re.sub with a f"),

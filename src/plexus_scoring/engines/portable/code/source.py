@@ -68,6 +68,22 @@ _LACKING: Final[dict[str, dict[str, str]]] = {
     },
     "typing": {"NamedTuple": "collections.namedtuple", "TypedDict": "dict", "cast": "the value"},
 }
+# Methods that the interpreter never calls: without them it compares, measures or shows an object in its own way.
+_NOT_CALLED: Final = frozenset(
+    [
+        "__bool__", "__bytes__", "__delattr__", "__format__", "__ge__", "__getattr__", "__getattribute__", "__gt__",
+        "__iadd__", "__imul__", "__isub__", "__le__", "__len__", "__lt__", "__ne__", "__new__", "__reversed__",
+        "__setattr__",
+    ]
+)  # fmt: skip
+_DATACLASS_OPTIONS: Final = frozenset(("eq", "frozen"))
+# Methods that the interpreter's numbers, dates and matches lack.
+_NO_METHOD: Final = frozenset(
+    [
+        "as_integer_ratio", "bit_length", "from_bytes", "fromhex", "fromtimestamp", "groupindex", "is_integer",
+        "isocalendar", "lastindex", "timetuple", "to_bytes", "toordinal", "utcfromtimestamp",
+    ]
+)  # fmt: skip
 MODULES: Final = (_NATIVE - {"__future__", "asyncio", "os", "pathlib", "sys"}) | SUPPLIED
 """Modules that code may import."""
 
@@ -137,8 +153,15 @@ def _unsupported(tree: ast.Module) -> Iterator[Problem]:
         if isinstance(node, ast.Import)
         for alias in node.names
     }
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
+        if isinstance(node, ast.Attribute) and node.attr in _NO_METHOD - own:
+            yield Problem(
+                f"the method {node.attr!r} is unknown to the interpreter for scorecards",
+                f"compute it without; {TRUST}",
+                node.lineno,
+            )
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
             # Code that catches the error has an answer to it.
             star = any(alias.name == "*" for alias in node.names)
             if star or id(node) not in guarded:
@@ -164,6 +187,13 @@ def _syntax_problems(node: ast.AST) -> Iterator[Problem]:
         and any(isinstance(argument, ast.Lambda) for argument in node.args[:2])
     ):
         what, fix = "re.sub with a function", "loop over re.finditer, or use a replacement text"
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "dumps"
+        and any(keyword.arg in ("cls", "default") for keyword in node.keywords)
+    ):
+        what, fix = "json.dumps with default or cls", "convert the values before"
     if what:
         line = getattr(node, "lineno", None)
         yield Problem(f"{what} cannot run in the interpreter for scorecards", fix, line)
@@ -188,6 +218,24 @@ def _class_problems(node: ast.ClassDef) -> Iterator[Problem]:
                 "write a plain method, or a function outside of the class",
                 part,
             )
+        elif isinstance(part, ast.FunctionDef) and part.name in _NOT_CALLED:
+            yield problem(
+                f"{part.name!r} of the class {node.name!r}",
+                "write a method with a plain name",
+                part,
+            )
+    yield from (
+        problem(f"dataclass({option.arg}=…)", "leave the option out")
+        for option in _dataclass_options(node)
+        if option.arg not in _DATACLASS_OPTIONS
+    )
+
+
+def _dataclass_options(node: ast.ClassDef) -> Iterator[ast.keyword]:
+    for decorator in node.decorator_list:
+        match decorator:
+            case ast.Call(func=ast.Name(id="dataclass") | ast.Attribute(attr="dataclass")):
+                yield from decorator.keywords
 
 
 def _import_problems(node: ast.Import | ast.ImportFrom) -> Iterator[Problem]:
