@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from typing import Protocol
@@ -49,7 +50,7 @@ class AutoEngine:
 
         Raises ScorecardError, naming the class and its place, where neither engine runs it.
         """
-        missing = self._missing_classes(context.scorecard, context.score)
+        missing = await self._missing_classes(context.scorecard, context.score)
         if not missing or not await self._plexus.holds_plexus():
             # It refuses what it does not run, and says at which line of the scorecard.
             return await self._portable.score(context)
@@ -61,11 +62,13 @@ class AutoEngine:
         await self._portable.aclose()
         await self._plexus.aclose()
 
-    def _missing_classes(self, scorecard: Scorecard, score: str) -> tuple[str, ...]:
+    async def _missing_classes(self, scorecard: Scorecard, score: str) -> tuple[str, ...]:
         key = (scorecard.version, score)
         missing = self._missing.get(key)
         if missing is None:
-            missing = self._missing[key] = tuple(self._portable.supports(scorecard, score))
+            # It parses the scorecard, which takes seconds where that is long.
+            found = await asyncio.to_thread(self._portable.supports, scorecard, score)
+            missing = self._missing[key] = tuple(found)
             while len(self._missing) > _MAX_ANSWERS:
                 self._missing.popitem(last=False)
         return missing

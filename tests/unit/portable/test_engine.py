@@ -1,16 +1,19 @@
 """The engine on whole scorecards, with a scripted model in place of a server."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from plexus_scoring.engines.auto import AutoEngine
 from plexus_scoring.engines.mock import MockEngine
 from plexus_scoring.engines.models.base import ChatReply, TokenLogprob
 from plexus_scoring.engines.models.limiter import FLOW
 from plexus_scoring.engines.portable.engine import PortableEngine
 from plexus_scoring.engines.portable.ledger import Budget
+from plexus_scoring.engines.portable.scorecard import ReadyScorecard
 from plexus_scoring.model.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -576,9 +579,9 @@ async def test_long_texts_and_slow_patterns_leave_the_event_loop_to_others(monke
     text = scorecard_of(keyword("K", item=removes))
     engine = PortableEngine(ScriptedModel())
     assert (await score(text, item="Agent: hello", engine=engine)).value == "True"
-    assert threads == ["_compile"]
+    assert threads == ["get", "_compile"]
     assert (await score(text, item="Agent: hello " * 10_000, engine=engine)).value == "True"
-    assert threads == ["_compile", "apply_processors"]
+    assert threads == ["get", "_compile", "apply_processors"]
 
 
 async def test_the_deadline_says_what_was_waited_for(monkeypatch):
@@ -644,3 +647,21 @@ async def test_a_multi_class_classifier_asks_for_itself():
     model = ScriptedModel(["Yes", "green", "dark red"])
     outcome = await score(scorecard_of(graph("M", classifier("first"), node)), model=model)
     assert (outcome.value, outcome.cost.llm_calls) == ("red", 3)
+
+
+async def test_a_scorecard_is_parsed_outside_of_the_event_loop(monkeypatch):
+    threads = []
+
+    def parse(*args):
+        threads.append(threading.current_thread())
+        return ReadyScorecard(*args)
+
+    monkeypatch.setattr("plexus_scoring.engines.portable.scorecard.ReadyScorecard", parse)
+    card = load_scorecard(scorecard_of("{name: K, class: KeywordClassifier, keywords: [a]}"))
+    engine = AutoEngine(PortableEngine(ScriptedModel()), MockEngine())
+    for _ in range(2):
+        context = ScoreContext(item=Item(id="i", text="a"), scorecard=card, score="K")
+        assert (await engine.score(context)).value == "True"
+    await engine.aclose()
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

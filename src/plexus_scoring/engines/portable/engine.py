@@ -59,7 +59,7 @@ class PortableEngine:
     async def score(self, context: ScoreContext) -> ScoreOutcome:
         """Compute the score; see `ScoringEngine.score`."""
         _check_item(context.item)
-        scorecard = self._scorecards.get(context.scorecard)
+        scorecard = await self._scorecards.prepared(context.scorecard)
         name = scorecard.find(context.score)
         plan = Plan(scorecard, name)
         purse = Purse(self._budget, context.deadline)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -183,29 +185,41 @@ def references(sources: Mapping[str, ScoreSource]) -> dict[str, str]:
 
 
 class ScorecardCache:
-    """Ready scorecards by version, the least used dropped first; broken ones are kept as their error."""
+    """Ready scorecards by version, the least used dropped first; broken ones are kept as their error.
+
+    Threads may share it.
+    """
 
     def __init__(self, options: CompileOptions, *, size: int = KEPT_SCORECARDS) -> None:
         self._options = options
         self._size = size
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str | None], ReadyScorecard | ScorecardError] = (
             OrderedDict()
         )
 
+    async def prepared(self, scorecard: Scorecard) -> ReadyScorecard:
+        """Return the scorecard made ready, parsed in a thread: a long one takes seconds. Raises ScorecardError."""
+        if (scorecard.version, scorecard.file) not in self._kept:
+            return await asyncio.to_thread(self.get, scorecard)
+        return self.get(scorecard)
+
     def get(self, scorecard: Scorecard) -> ReadyScorecard:
         """Return the scorecard made ready. Raises ScorecardError."""
         key = (scorecard.version, scorecard.file)
-        kept = self._kept.get(key)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
         if kept is None:
             try:
                 kept = ReadyScorecard(scorecard, self._options)
             except ScorecardError as error:
                 kept = error
-            self._kept[key] = kept
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
+            with self._lock:
+                kept = self._kept.setdefault(key, kept)
+                if len(self._kept) > self._size:
+                    self._kept.popitem(last=False)
         if isinstance(kept, ScorecardError):
             raise kept
         return kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from plexus_scoring.model.errors import NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard import Scorecard
@@ -85,7 +87,11 @@ class PlexusApiCatalog:
         scorecard = self._composed.get(key)
         if scorecard is None:
             configurations = await self._versions.configurations(champions)
-            scorecard = compose(structure, configurations, account=records.account_key(structure))
+            account_key = records.account_key(structure)
+            # In a thread: it parses YAML, which takes seconds where that is long.
+            scorecard = await asyncio.to_thread(
+                compose, structure, configurations, account=account_key
+            )
             self._composed.put(key, scorecard)
         for score in scorecard.scores:
             if score.version:
