@@ -312,6 +312,16 @@ EVERYDAY = [
         ((True, True, False, False), "X", 2, 5),
     ),
     (
+        r"""
+            import re
+            from re import search as find
+            text = 'Agent: hi\nAgent: bye\n'
+            ends = bool(find(r'bye$', text)), bool(re.compile(r'bye\Z').search(text)), re.findall(r'\w+$', text, re.M)
+            return *ends, re.findall('[&&a]', '&a'), re.sub(r'[$a]$', '-', 'x$\n'), re.findall(r'\<a\>|[]^]', '<a> a]')
+        """,
+        (True, False, ["hi", "bye"], ["&", "a"], "x-\n", ["<a>", "]"]),
+    ),
+    (
         """
             def map(f, xs):
                 return [f(x) for x in xs]

@@ -48,7 +48,7 @@ _NATIVE: Final = frozenset(
         "unicodedata",
     ]
 )
-SUPPLIED: Final = frozenset(("logging", "rapidfuzz.fuzz", "statistics", "string"))
+SUPPLIED: Final = frozenset(("logging", "rapidfuzz.fuzz", "re", "statistics", "string"))
 # Names of those modules that it does not have, and what to use instead.
 _LACKING: Final[dict[str, dict[str, str]]] = {
     "collections": dict.fromkeys(
