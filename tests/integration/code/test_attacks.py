@@ -127,7 +127,7 @@ LIARS = {
     "isinstance": "global isinstance\nisinstance = lambda *_: True\nreturn 1",
     "str": "global str\nstr = lambda *_: [1]\nreturn {1: 2j}",
     "a class named str": "global str\nclass str:\n    pass\nreturn 2j",
-    "format": "class V:\n    def __format__(self, spec):\n        return [1]\nglobal _plexus_answer\n_plexus_answer = lambda value: V()\nreturn 1",
+    "format": "global V\nexec('class V:\\n    def __format__(self, spec):\\n        return [1]')\nglobal _plexus_answer\n_plexus_answer = lambda value: V()\nreturn 1",
 }  # fmt: skip
 
 

@@ -306,6 +306,9 @@ EVERYDAY = [
     ),
     (
         """
+            import datetime
+            day = datetime.datetime(2024, 1, 2)
+            assert hasattr(day, 'date') and not hasattr(day.date(), 'time')
             tried = hasattr('', 'strip'), hasattr({}, 'get'), hasattr([], 'items'), hasattr(None, 'get')
             return tried, getattr('x', 'upper')(), getattr({}, 'get', None)('k', 2), getattr([], 'nope', 5)
         """,

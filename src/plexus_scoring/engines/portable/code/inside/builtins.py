@@ -1,6 +1,7 @@
 """What the interpreter lacks of Python itself: builtins, and methods of texts."""
 
 import collections as _plexus_collections
+import datetime as _plexus_datetime  # noqa: ICN001 - out of the way of the code's names
 import re as _plexus_re
 
 
@@ -71,6 +72,7 @@ _PLEXUS_DICT = "clear copy get items keys pop popitem setdefault update values"
 _PLEXUS_SET = (
     "copy difference intersection isdisjoint issubset issuperset symmetric_difference union"
 )
+_PLEXUS_DATE = "isoformat isoweekday replace strftime weekday"
 _PLEXUS_METHODS = {
     str: "capitalize casefold center count encode endswith expandtabs find format format_map index isalnum isalpha "
     "isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower "
@@ -83,6 +85,9 @@ _PLEXUS_METHODS = {
     tuple: "count index",
     set: _PLEXUS_SET + " add clear discard pop remove update",
     frozenset: _PLEXUS_SET,
+    _plexus_datetime.date: _PLEXUS_DATE,
+    _plexus_datetime.datetime: _PLEXUS_DATE + " astimezone date time timestamp",
+    _plexus_datetime.timedelta: "total_seconds",
     type(_plexus_re.compile("a")): "findall finditer fullmatch match search split sub",
     type(_plexus_re.match("a", "a")): "end group groupdict groups span start",
 }
