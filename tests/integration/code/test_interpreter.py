@@ -145,12 +145,12 @@ async def test_a_worker_killed_in_the_middle_of_a_call_costs_nothing(interpreter
         interpreter, "def f(context):\n    for i in range(3_000_000):\n        pass\n    return i"
     )
     await make(interpreter)(GIVEN)
-    feed, called = interpreter._feed, asyncio.Event()
+    feed, called, loop = interpreter._feed, asyncio.Event(), asyncio.get_running_loop()
 
-    async def noting(session, code, place, inputs=None):
+    def noting(session, code, place, inputs=None):
         if inputs is not None:
-            called.set()
-        return await feed(session, code, place, inputs)
+            loop.call_soon_threadsafe(called.set)
+        return feed(session, code, place, inputs)
 
     monkeypatch.setattr(interpreter, "_feed", noting)
     running = asyncio.create_task(function(GIVEN))
@@ -163,7 +163,7 @@ async def test_a_worker_killed_in_the_middle_of_a_call_costs_nothing(interpreter
 async def test_a_worker_that_always_dies_is_the_codes_fault(interpreter, monkeypatch):
     function = make(interpreter)
 
-    async def dies(*_, **__):
+    def dies(*_, **__):
         raise WorkerDied("signal 11")
 
     monkeypatch.setattr(interpreter, "_feed", dies)

@@ -10,8 +10,11 @@ is killed 4 ms after the 12 ms, and a turn of the loop makes quick calls for 1 m
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import contextvars
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from plexus_scoring.engines.portable.code.answer import crossing
@@ -33,7 +36,7 @@ from plexus_scoring.engines.portable.code.ready import ReadySessions
 from plexus_scoring.model.errors import BudgetExceeded, ConfigurationError
 
 if TYPE_CHECKING:
-    from pydantic_monty import AsyncMonty, AsyncMontySession
+    from pydantic_monty import Monty, MontySession
 
 MAX_SECONDS: Final = 5.0
 """Time of one call. A worker that does not stop by itself is killed a second later."""
@@ -45,6 +48,7 @@ PROCESSES: Final = 4
 """Workers that serve calls which are not quick."""
 
 _SLOW_CALLS: Final = 100
+# Far more than every limit within: a worker that gives no sign for so long is killed.
 _SILENT_SECONDS: Final = 60.0
 _NOTED: Final = 1_000
 _TURN_SECONDS: Final = 0.001
@@ -64,10 +68,9 @@ class Interpreter:
         # How many calls of a program go by before a quick one is tried: the first, and more where one was not quick.
         self._passes: dict[Owner, int] = {}
         self._spent = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = asyncio.Lock()
-        self._turns = asyncio.Semaphore(PROCESSES)
-        self._pool: AsyncMonty | None = None
+        self._threads = ThreadPoolExecutor(PROCESSES, thread_name_prefix="scorecard-code-slow")
+        self._starting = threading.Lock()
+        self._pool: Monty | None = None
 
     async def call(self, program: Program, given: Any) -> str:
         """Run a program's call, in which `given` has the name ``_plexus_given``, and return its text.
@@ -99,11 +102,7 @@ class Interpreter:
         """End the workers. Safe to call twice; a later call starts new ones."""
         if self._ready is not None:
             await self._ready.aclose()
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SILENT_SECONDS):
-                    await pool.__aexit__(None, None, None)
+        await asyncio.to_thread(self._close)
 
     async def _quick(self, program: Program, inputs: dict[str, Any]) -> str | None:
         """Make the call on the event loop if it is likely to be quick; None where it was not made, or not over."""
@@ -137,28 +136,24 @@ class Interpreter:
             del self._passes[next(iter(self._passes))]
 
     async def _call(self, program: Program, inputs: dict[str, Any]) -> str:
-        pool = await self._started()
-        session = pool.checkout(**session_options(self._seconds))
-        try:
-            # Far more than every limit within: a session that gives no sign for so long takes its pool along.
-            async with self._turns, asyncio.timeout(_SILENT_SECONDS) as silence:
-                try:
-                    await session.__aenter__()
-                    await self._feed(session, program.prelude, program.place)
-                    await self._feed(session, program.code, program.place)
-                    return str(await self._feed(session, program.call, program.place, inputs))
-                finally:
-                    await session.__aexit__(None, None, None)
-        except TimeoutError:
-            if not silence.expired():
-                raise
-            if self._pool is pool:
-                self._pool = None
-            raise WorkerDied(f"it gave no sign for {_SILENT_SECONDS:g} s") from None
+        # In its context the thread finds the job's log.
+        run = partial(contextvars.copy_context().run, self._run, program, inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
-    async def _feed(
+    def _run(self, program: Program, inputs: dict[str, Any]) -> str:
+        """Run in a thread, which waits while the worker computes; a call whose caller has gone ends with its limits."""
+        session = self._started().checkout(**session_options(self._seconds))
+        session.__enter__()
+        try:
+            self._feed(session, program.prelude, program.place)
+            self._feed(session, program.code, program.place)
+            return str(self._feed(session, program.call, program.place, inputs))
+        finally:
+            session.__exit__(None, None, None)
+
+    def _feed(
         self,
-        session: AsyncMontySession,
+        session: MontySession,
         code: str,
         place: CodePlace,
         inputs: dict[str, Any] | None = None,
@@ -169,32 +164,33 @@ class Interpreter:
         printed = CollectString(max_bytes=MAX_PRINTED)
         try:
             try:
-                return await session.feed_run(code, inputs=inputs, print_callback=printed)
+                return session.feed_run(code, inputs=inputs, print_callback=printed)
             except MontyError as error:
                 if inputs is None or not is_refusal(error):
                     raise
-            return await session.feed_run(code, inputs=crossing(inputs), print_callback=printed)
+            return session.feed_run(code, inputs=crossing(inputs), print_callback=printed)
         except MontyError as error:
             top = inputs is None
             raise meaning(place, error, seconds=self._seconds, at_top_level=top) from None
         finally:
             log_printed(place, printed)
 
-    async def _started(self) -> AsyncMonty:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            # Sessions and locks belong to the loop that made them.
-            self._loop, self._pool = loop, None
-            self._starting, self._turns = asyncio.Lock(), asyncio.Semaphore(PROCESSES)
-        async with self._starting:
+    def _started(self) -> Monty:
+        with self._starting:
             if self._pool is None:
-                self._pool = await _start_pool()
+                self._pool = _start_pool()
             return self._pool
 
+    def _close(self) -> None:
+        with self._starting:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.__exit__(None, None, None)
 
-async def _start_pool() -> AsyncMonty:
+
+def _start_pool() -> Monty:
     try:
-        from pydantic_monty import AsyncMonty, MontyError  # noqa: PLC0415 - 60 ms that only code pays
+        from pydantic_monty import Monty, MontyError  # noqa: PLC0415 - 60 ms that only code pays
     except ImportError as error:
         raise ConfigurationError(
             f"Python in scorecards needs the package pydantic-monty, which cannot be imported: {error}. Install the "
@@ -202,11 +198,10 @@ async def _start_pool() -> AsyncMonty:
         ) from error
     try:
         with STARTING:
-            pool = AsyncMonty(min_processes=1, max_processes=PROCESSES)
-        await pool.__aenter__()
+            pool = Monty(max_processes=PROCESSES, request_timeout=_SILENT_SECONDS)
+        return pool.__enter__()
     except (OSError, RuntimeError, MontyError) as error:
         raise ConfigurationError(
             f"the interpreter for Python in scorecards cannot start: {error}. Reinstall pydantic-monty, or set "
             "MONTY_BIN to its program"
         ) from error
-    return pool
