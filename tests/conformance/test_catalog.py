@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from plexus_scoring.model.errors import InvalidRequest, NotFound
@@ -88,6 +90,15 @@ async def test_a_scorecard_answers_to_all_of_its_names(catalog):
     for reference in ("card-1", "call-quality", "97", "Call quality"):
         assert await catalog.scorecard(reference) == card()
         assert await catalog.scorecard(reference, account="anyone") == card()
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+async def test_an_accent_is_the_same_however_it_is_encoded(catalog, stored, asked):
+    name = "Équipe Qualité"
+    written = card(name=unicodedata.normalize(stored, name))
+    await catalog.put_scorecard(written)
+    assert await catalog.scorecard(unicodedata.normalize(asked, name)) == written
 
 
 @pytest.mark.parametrize("reference", ["nothing", "", "\0", "\ud800", "x" * 5_000])

@@ -18,6 +18,7 @@ from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
 from plexus_scoring.model.item import Item, ObjectRef
 from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey, NewJob, ScoringJob
 from plexus_scoring.model.result import AttachmentKeys, ScoreResult
+from plexus_scoring.model.scorecard import composed
 
 # W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?")
@@ -267,8 +268,8 @@ def _inline_request(typed: _Body, extra: dict[str, Any], account: str) -> Scorin
     if named is None:
         raise InvalidRequest("the message has no request_id: give the inline job an id in its body")
     request_id = _identifier(named, "request_id")
-    scorecard = _identifier(typed.scorecard, "scorecard")
-    score = _identifier(typed.score, "score")
+    scorecard = composed(_identifier(typed.scorecard, "scorecard"))
+    score = composed(_identifier(typed.score, "score"))
     item = typed.item
     if item is None:
         raise InvalidRequest("the inline job has no item: give item.text, item.s3 or item.id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 import msgspec
 
@@ -37,9 +38,15 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[ScoreRef, ...] = ()
     file: str | None = None
 
-    def answers_to(self, reference: str) -> bool:
-        """Whether `reference` is this scorecard's id, key, external id or name."""
-        return reference in (self.id, self.key, self.external_id, self.name)
+
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC): however an accent is encoded, the name is the same."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """Return what a name is compared by where neither case nor the encoding of accents counts."""
+    return composed(name).casefold()
 
 
 def content_version(source: str) -> str:

@@ -1,37 +1,21 @@
 """YAML text to plain Python values, with the place of every key and item.
 
-The resolution of plain scalars follows the YAML 1.2 core schema, as Plexus's own loader does: ``yes``, ``no``,
-``on`` and ``off`` are text; only ``true``, ``false``, ``null`` and numbers are not. Parsing walks libyaml's events with
-an explicit stack: nesting and aliases are bounded, so that no text can exhaust the stack or the memory.
+Parsing walks libyaml's events with an explicit stack: nesting and aliases are bounded, so that no text can exhaust
+the stack or the memory.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from plexus_scoring.model.errors import ScorecardError
+from plexus_scoring.model.yaml_scalars import as_written, resolve_plain
 
 MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
 _MERGE = "<<"
 
-_NULL = frozenset(("", "~", "null", "Null", "NULL"))
-_BOOL = {
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
-}
-_INT = re.compile(r"[-+]?(?:0b[01_]+|0o?[0-7_]+|[0-9][0-9_]*|0x[0-9a-fA-F_]+)\Z", re.ASCII)
-_FLOAT = re.compile(
-    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
-    r"|\.[0-9_]+(?:[eE][-+][0-9]+)?|\.(?:inf|Inf|INF))\Z|\.(?:nan|NaN|NAN)\Z",
-    re.ASCII,
-)
 _CORE = "tag:yaml.org,2002:"
 _RESOLVED = frozenset(_CORE + kind for kind in ("int", "float", "bool", "null"))
 
@@ -271,7 +255,7 @@ class _Builder:
         else:
             frame.waiting = True
             frame.key_place = place
-            frame.key = _MERGE_KEY if merge else self._key(value, frame, place)
+            frame.key = _MERGE_KEY if merge else self._key(as_written(value), frame, place)
 
     def _key(self, key: Any, frame: _Frame, place: Place) -> Any:
         if not isinstance(key, Hashable):
@@ -297,38 +281,3 @@ class _Builder:
 
 
 _MERGE_KEY = object()
-
-
-def resolve_plain(text: str) -> str | int | float | bool | None:
-    """Return what a plain scalar means in the YAML 1.2 core schema."""
-    if text in _NULL:
-        return None
-    if text in _BOOL:
-        return _BOOL[text]
-    if text[0] in "+-.0123456789":
-        if _INT.match(text):
-            return _integer(text)
-        if _FLOAT.match(text):
-            return _float(text)
-    return text
-
-
-def _integer(text: str) -> int | str:
-    digits = text.replace("_", "")
-    sign = -1 if digits[0] == "-" else 1
-    digits = digits.lstrip("+-")
-    bases = {"0b": 2, "0o": 8, "0x": 16}
-    try:
-        if digits[:2] in bases:
-            return sign * int(digits[2:], bases[digits[:2]])
-        return sign * int(digits)
-    except ValueError:  # only underscores, or more digits than Python reads
-        return text
-
-
-def _float(text: str) -> float | str:
-    plain = text.replace("_", "").lower()
-    try:
-        return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
-    except ValueError:
-        return text

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from plexus_scoring.model.errors import InvalidRequest, NotFound
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, composed
 
 Entry = TypeVar("Entry", Item, Scorecard)
 
@@ -30,15 +30,16 @@ def one_scorecard(
     """
     visible = [card for card in candidates if account is None or card.account_id in (None, account)]
     for rank in range(4):
-        found = [card for card in visible if names(card)[rank] == reference]
+        found = [card for card in visible if names(card)[rank] == composed(reference)]
         if found:
             return _own_or_shared(found, f"scorecard {reference!r}", account)
     raise _missing(f"scorecard {reference!r}", account)
 
 
 def names(scorecard: Scorecard) -> tuple[str, str | None, str | None, str]:
-    """Return what a scorecard answers to, in the order in which references are looked up."""
-    return (scorecard.id, scorecard.key, scorecard.external_id, scorecard.name)
+    """Return what a scorecard answers to, in the order in which references are looked up, each composed."""
+    key, external_id = (name and composed(name) for name in (scorecard.key, scorecard.external_id))
+    return (composed(scorecard.id), key, external_id, composed(scorecard.name))
 
 
 def _own_or_shared(found: list[Entry], what: str, account: str | None) -> Entry:

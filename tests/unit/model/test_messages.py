@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,16 @@ def test_a_message_without_an_account_belongs_to_its_queues(what):
     assert request.new is None or request.new.key == request.key
     with pytest.raises(InvalidRequest, match="account"):
         parse_request({**what, "account": "a\0b"})
+
+
+def test_a_name_is_the_same_however_its_accents_are_encoded():
+    name = "Équipe Qualité"
+    named = {**INLINE, "request_id": "r", "scorecard": name, "score": name}
+    decomposed = {
+        **named,
+        **dict.fromkeys(("scorecard", "score"), unicodedata.normalize("NFD", name)),
+    }
+    assert parse_request(decomposed) == parse_request(named)
 
 
 @given(IDS, IDS)

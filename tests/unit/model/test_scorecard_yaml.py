@@ -1,5 +1,9 @@
 """Scorecard files: names, places, and text that is no scorecard."""
 
+import copy
+import math
+import pickle
+
 import pytest
 
 from plexus_scoring.model.errors import ScorecardError
@@ -50,6 +54,39 @@ def test_a_key_that_begins_like_yaml_1_1_stays_text():
         "f": 1000,
         "g": "2020-01-01",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("007", 7),
+        ("1e3", 1000.0),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        (".5", 0.5),
+        ("0045", 45),
+        ("1.50", 1.5),
+        ("+5", 5),
+        (".inf", math.inf),
+    ],
+)
+def test_a_number_keeps_its_written_text(written, number):
+    data = parse_yaml(f"a: {written}\n{written}: b\n").data
+    assert data["a"] == number
+    assert (str(data["a"]), f"{data['a']}", data[written]) == (written, written, "b")
+    assert type(copy.deepcopy(data)["a"]) in (int, float)
+    assert type(pickle.loads(pickle.dumps(data["a"]))) in (int, float)
+
+
+@pytest.mark.parametrize("number", ["7", "-3", "1.5", "0"])
+def test_a_number_that_is_written_as_python_writes_it_is_a_plain_one(number):
+    assert type(parse_yaml(f"a: {number}").data["a"]) in (int, float)
+
+
+def test_ids_keep_their_written_text():
+    card = load_scorecard("id: 0045\nscores: [{name: 007, id: 1e3, externalId: 1_000}]")
+    (ref,) = card.scores
+    assert (card.id, ref.name, ref.id, ref.external_id) == ("0045", "007", "1e3", "1_000")
 
 
 def test_places_and_merged_keys():

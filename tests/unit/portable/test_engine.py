@@ -1,9 +1,12 @@
 """The engine on whole scorecards, with a scripted model in place of a server."""
 
 import asyncio
+import json
 import threading
 import time
+import unicodedata
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -345,6 +348,41 @@ async def test_scores_are_found_by_any_of_their_names():
     text = scorecard_of(keyword("K", id=7, key="the-key", externalId=42))
     for reference in ("K", "k", "7", "the-key", "42"):
         assert (await score(text, reference)).value == "True"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+async def test_a_score_is_found_however_its_accents_are_encoded(form):
+    text = scorecard_of(keyword("Équipe", key="clé"))
+    for reference in ("Équipe", "ÉQUIPE", "clé"):
+        assert (await score(text, unicodedata.normalize(form, reference))).value == "True"
+
+
+@pytest.mark.parametrize("written", ["007", "1e3", "0x1F", "1_000", ".5", "2024-01-01", "1.50"])
+async def test_a_class_that_looks_like_a_number_keeps_its_written_text(written):
+    text = f"""
+id: 0045
+name: Numbers
+model_name: gpt-4o-mini
+model_provider: ChatOpenAI
+graph:
+- name: ask
+  class: Classifier
+  valid_classes: [{written}, other]
+  user_message: "{{{{text}}}}"
+  conditions: [{{value: {written}, node: end, output: {{seen: {written}}}}}]
+- name: missed
+  class: LogicalClassifier
+  code: "def score(p, i): return Score.Result(value='missed')"
+- name: end
+  class: LogicalNode
+  weight: {written}
+  code: "def execute(context): return {{'note': context['state'].seen}}"
+output: {{value: classification, explanation: note}}
+"""
+    outcome = await score(text, "Numbers", model=ScriptedModel([f"It is {written}"]))
+    assert (outcome.value, outcome.explanation) == (written, written)
+    assert json.loads(msgspec.json.encode(outcome.trace))
+    assert (await score(text, "0045", model=ScriptedModel(["other"]))).value == "missed"
 
 
 async def test_usd_are_those_of_every_model_that_was_asked():

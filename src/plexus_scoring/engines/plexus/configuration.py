@@ -8,7 +8,7 @@ from typing import Any
 
 from plexus_scoring.engines.portable.dependencies import find_cycle, read_dependencies
 from plexus_scoring.model.errors import NotFound, ScorecardError, ScoreDisabled
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, folded
 from plexus_scoring.model.scorecard_yaml import read_document, score_entries
 
 Entry = dict[str, Any]
@@ -27,7 +27,7 @@ class Configuration:
         self.scorecard = scorecard
         self._file = scorecard.file
         self._entries: dict[str, Entry] = {str(entry["name"]): entry for entry in entries}
-        self._folded = {name.casefold(): name for name in self._entries}
+        self._folded = {folded(name): name for name in self._entries}
         self._names = {
             str(entry[key]): name
             for key in ("externalId", "id", "key")
@@ -40,7 +40,7 @@ class Configuration:
         name = (
             reference
             if reference in self._entries
-            else self._names.get(reference) or self._folded.get(reference.casefold())
+            else self._names.get(reference) or self._folded.get(folded(reference))
         )
         if name is None:
             raise NotFound(
@@ -126,7 +126,7 @@ class Configuration:
 
         None for a name that is no score: Plexus goes on without it, after trying to fetch it from its API.
         """
-        found = wanted if wanted in self._entries else self._folded.get(wanted.casefold())
+        found = wanted if wanted in self._entries else self._folded.get(folded(wanted))
         if found is None:
             log.warning("score %r depends on %r, which is no score here: ignored", name, wanted)
         return found

@@ -25,6 +25,7 @@ from plexus_scoring.model.errors import (
 )
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.result import ScoreOutcome
+from plexus_scoring.model.yaml_scalars import as_written
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
             }
         return {
             "parameters": {
-                key: value for key, value in entry.items() if not isinstance(value, Mapping | list)
+                key: as_written(value)
+                for key, value in entry.items()
+                if not isinstance(value, Mapping | list)
             },
             "value": self.value,
             "explanation": outcome.explanation if outcome else None,

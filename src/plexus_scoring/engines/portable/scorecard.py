@@ -17,7 +17,7 @@ from plexus_scoring.engines.portable.language.common import read
 from plexus_scoring.engines.portable.language.scores import Score, Validation
 from plexus_scoring.engines.portable.validation import check_patterns
 from plexus_scoring.model.errors import NotFound, ScorecardError
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, composed, folded
 from plexus_scoring.model.scorecard_yaml import read_document, score_entries
 from plexus_scoring.model.yaml_document import YamlDocument
 
@@ -58,7 +58,7 @@ class ReadyScorecard:
             )
             for index, entry in enumerate(entries)
         }
-        self._folded = {name.casefold(): name for name in reversed(self.sources)}
+        self._folded = {folded(name): name for name in reversed(self.sources)}
         self._references = references(self.sources)
         self._ready: dict[str, ReadyScore] = {}
         self._dependencies: dict[str, tuple[Dependency, ...]] = {}
@@ -67,7 +67,7 @@ class ReadyScorecard:
         """Return the name of the score that a job means by name, key, id or external id. Raises NotFound."""
         if reference in self.sources:
             return reference
-        found = self._references.get(reference) or self._folded.get(reference.casefold())
+        found = self._references.get(composed(reference)) or self._folded.get(folded(reference))
         if found is None:
             raise NotFound(
                 f"no score {reference!r} on the scorecard {self.name!r}; it has {', '.join(self.sources)}"
@@ -127,12 +127,9 @@ class ReadyScorecard:
 
     def _compile(self, source: ScoreSource) -> ReadyScore:
         common = read(Score, {**source.entry, "class": classes.class_name(source)}, source)
-        if common.item and common.item.class_:
-            raise source.error(
-                f"the input source {common.item.class_!r} runs on the plexus engine only",
-                "item",
-                "class",
-            )
+        problem = input_source_problem(source)
+        if problem:
+            raise source.error(problem, "item", "class")
         if common.validation:
             check_patterns(common.validation, source)
         return ReadyScore(
@@ -152,7 +149,7 @@ class ReadyScorecard:
     def _dependency(self, score: str, name: str) -> str | None:
         if name in self.sources:
             return name
-        found = self._folded.get(name.casefold()) or self._references.get(name)
+        found = self._folded.get(folded(name)) or self._references.get(composed(name))
         if found is None:
             log.warning(
                 "score %r depends on %r, which is no score of this scorecard: ignored", score, name
@@ -179,9 +176,16 @@ def references(sources: Mapping[str, ScoreSource]) -> dict[str, str]:
     for key in ("externalId", "external_id", "id", "key"):
         for name, source in sources.items():
             value = source.entry.get(key)
-            if isinstance(value, str | int) and not isinstance(value, bool):
-                found[str(value)] = name
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                found[composed(str(value))] = name
     return found
+
+
+def input_source_problem(source: ScoreSource) -> str | None:
+    """Return why the score cannot read its item here, None if it can."""
+    item = source.entry.get("item")
+    named = item.get("class") if isinstance(item, Mapping) else None
+    return f"the input source {str(named)!r} runs on the plexus engine only" if named else None
 
 
 class ScorecardCache:

@@ -9,7 +9,7 @@ from typing import Any
 from plexus_scoring.model.errors import NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.messages import well_formed
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, composed
 from plexus_scoring.ports import AttachmentStore, Clock
 from plexus_scoring.stores import select
 from plexus_scoring.stores.codec import check_id, encode, round_trip
@@ -44,7 +44,7 @@ class DynamoDBCatalog:
 
     async def scorecard(self, reference: str, *, account: str | None = None) -> Scorecard:
         """Return the newest version: one query for what has the name, one read of those heads."""
-        pointers = await self._visible(_partition("SCORECARDREF", reference), account)
+        pointers = await self._visible(_partition("SCORECARDREF", composed(reference)), account)
         heads = await self._table.get_many(
             [_head(row["scorecard_id"]["S"], row["owner"]["S"]) for row in pointers]
         )

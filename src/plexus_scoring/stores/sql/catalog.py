@@ -11,7 +11,7 @@ from plexus_scoring.model.errors import NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobKey
 from plexus_scoring.model.messages import well_formed
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, composed
 from plexus_scoring.ports import Clock
 from plexus_scoring.stores import select as choose
 from plexus_scoring.stores.codec import check_id, decode, encode, is_id, round_trip
@@ -44,7 +44,7 @@ class SqlCatalog:
                 schema.scorecard_names,
                 (names.scorecard_id == cards.id) & (names.owner == cards.owner),
             )
-            .where(names.name_digest == _digest(reference))
+            .where(names.name_digest == _digest(composed(reference)))
             .order_by(cards.updated_at)
         )
         bodies = await self._bodies(_visible(query, cards.owner, account))

@@ -20,7 +20,7 @@ RESULT: Final = "Score.Result"
 _KINDS: Final = {"tuple": tuple, "set": set, "frozenset": frozenset}
 _MAX_HASHED: Final = 1_000
 _MAX_INTEGER: Final = 10**4_000
-_CROSSING: Final = (bool, float, bytes, dt.date, dt.timedelta, Decimal, type(None))
+_CROSSING: Final = (bool, bytes, dt.date, dt.timedelta, Decimal, type(None))
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -64,8 +64,8 @@ def crossing(value: Any) -> Any:
     """Return a copy of a value as the interpreter takes it; what it does not know becomes its text."""
     if isinstance(value, str):
         return _encodable(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) < _MAX_INTEGER else hex(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _number(value)
     if isinstance(value, _CROSSING):
         return value
     if isinstance(value, Mapping):
@@ -79,6 +79,13 @@ def crossing(value: Any) -> Any:
 def _encodable(text: str) -> str:
     """Return the text without lone surrogates, which UTF-8 cannot hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _number(value: float) -> float | str:
+    """Return a number of Python's own classes: no subclass crosses."""
+    if isinstance(value, int):
+        return int(value) if abs(value) < _MAX_INTEGER else hex(value)
+    return float(value)
 
 
 def _plain(value: Any, room: list[int]) -> Any:

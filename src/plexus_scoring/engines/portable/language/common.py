@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.model.errors import ScorecardError
+from plexus_scoring.model.yaml_scalars import as_written
+
+OutputValue = Annotated[Any, AfterValidator(as_written)]
+"""A value that is no setting but part of an answer: a number in it has the text that its author wrote."""
 
 
 class Language(BaseModel):

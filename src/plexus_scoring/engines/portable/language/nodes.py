@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from plexus_scoring.engines.portable.language.common import Language
+from plexus_scoring.engines.portable.language.common import Language, OutputValue
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
 
-Output = dict[str, Any]
+Output = dict[str, OutputValue]
 """Field to set → field to read; where no such field exists, the literal itself."""
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from plexus_scoring.engines.portable.language.common import Language
+from plexus_scoring.engines.portable.language.common import Language, OutputValue
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
 
 
@@ -79,7 +79,7 @@ class LangGraphScore(Score, ModelOptions):
     class_: Literal["LangGraphScore"] = Field("LangGraphScore", alias="class")
     graph: list[dict[str, Any]] = Field(min_length=1)
     input: dict[str, Any] | None = None
-    output: dict[str, Any] | None = Field(
+    output: dict[str, OutputValue] | None = Field(
         None,
         description="Field of the result → field to read, or a literal. A score's value is `value`.",
     )
