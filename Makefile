@@ -104,7 +104,7 @@ test-plexus: setup ## Run the recorded cases on Plexus itself and on the portabl
 	$(BIN)/python -m tests.support.plexus_environment "$(PLEXUS_SRC)" .venv-plexus \
 		$(if $(PLEXUS_COST_CALCULATOR),--cost-calculator "$(PLEXUS_COST_CALCULATOR)")
 	@rm -f build/plexus-agreement.txt
-	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m pytest -q tests/integration/plexus $(PYTEST); \
+	PLEXUS_SRC="$(abspath $(PLEXUS_SRC))" PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m pytest -q tests/integration/plexus $(PYTEST); \
 		status=$$?; cat build/plexus-agreement.txt; exit $$status
 	PLEXUS_PYTHON="$(CURDIR)/.venv-plexus/bin/python" $(BIN)/python -m benchmarks.plexus_engine
 

@@ -1,19 +1,21 @@
 """The pool of workers: bounded, warm, replaced when one dies, gone when it is closed."""
 
 import asyncio
+import builtins
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from plexus_scoring.engines.portable.code import CodePlace, Interpreter, function_of
+from plexus_scoring.engines.portable.code import CodePlace, CodeRaised, Interpreter, function_of
 from plexus_scoring.engines.portable.code import ready as ready_sessions
 from plexus_scoring.engines.portable.code.errors import WorkerDied
 from plexus_scoring.engines.portable.code.interpreter import PROCESSES
 from plexus_scoring.engines.portable.code.program import ACCOUNT
 from plexus_scoring.engines.portable.code.ready import _PROCESSES as READY_PROCESSES
 from plexus_scoring.engines.portable.code.ready import READY
+from plexus_scoring.engines.portable.code.source import LACKING_BUILTINS
 from plexus_scoring.model.errors import BudgetExceeded, ConfigurationError
 
 GIVEN = {"parameters": {}, "text": "item", "metadata": {}, "state": {}}
@@ -54,6 +56,20 @@ async def ready(interpreter, function):
     """Wait until the function's session is open."""
     owner = ("", function._program)
     await until(lambda: owner in interpreter._ready._open)
+
+
+async def test_lint_knows_which_builtins_the_interpreter_lacks(interpreter):
+    async def has(name):
+        if name in ("True", "False", "None", "__debug__"):
+            return True
+        function = make(interpreter, f"def f(context):\n    {name}\n    return 'there'", name)
+        try:
+            return (await function(GIVEN)).value == "there"
+        except CodeRaised:
+            return False
+
+    missing = {name for name in dir(builtins) if not await has(name)}
+    assert missing == LACKING_BUILTINS & set(dir(builtins))
 
 
 async def test_workers_are_bounded_warm_and_end_with_the_pool(interpreter):

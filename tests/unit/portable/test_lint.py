@@ -1,5 +1,7 @@
 """Ten broken scorecards, and what their author is told."""
 
+import bisect
+import json
 from pathlib import Path
 
 import jsonschema
@@ -13,14 +15,25 @@ from tests.support.portable import scorecard_of
 BROKEN = Path(__file__).parent / "broken"
 CASES = Path(__file__).parents[2] / "cases"
 
-# Plexus renders the one empty and leaves the other out; an author wants to know of both.
-RUNS_ALL_THE_SAME = (Rule.UNDEFINED_VARIABLE, Rule.UNKNOWN_DEPENDENCY)
+# Plexus renders the first empty, leaves the second out, takes the third as a text and gives "No" for the fourth; an
+# author wants to know of all.
+RUNS_ALL_THE_SAME = (
+    Rule.UNDEFINED_VARIABLE,
+    Rule.UNKNOWN_DEPENDENCY,
+    Rule.UNKNOWN_FIELD,
+    Rule.NO_VALUE,
+)
 VALIDATOR = jsonschema.Draft202012Validator(scorecard_schema())
 
 EXPECTED = {
     "01-not-yaml": [(9, 17, "yaml")],
     "02-unknown-class": [(9, 5, "unknown-class"), (13, 3, "unknown-class")],
-    "03-misspelt-key": [(7, 3, "unknown-key"), (12, 5, "unknown-key"), (16, 7, "unknown-key")],
+    "03-misspelt-key": [
+        (7, 3, "unknown-key"),
+        (8, 3, "no-value"),
+        (12, 5, "unknown-key"),
+        (16, 7, "unknown-key"),
+    ],
     "04-cycle": [
         (6, 3, "dependency-cycle"),
         (10, 3, "dependency-cycle"),
@@ -30,6 +43,7 @@ EXPECTED = {
     "06-undefined-variable": [
         (14, 5, "undefined-variable"),
         (17, 5, "undefined-variable"),
+        (22, 3, "no-value"),
         (25, 5, "template"),
     ],
     "07-condition-not-a-class": [
@@ -38,7 +52,7 @@ EXPECTED = {
         (15, 21, "unknown-node"),
     ],
     "08-regex": [(7, 5, "regex"), (13, 18, "regex")],
-    "09-missing-model": [(6, 5, "missing-model"), (16, 1, "code")],
+    "09-missing-model": [(5, 3, "no-value"), (6, 5, "missing-model"), (16, 1, "code")],
     "10-duplicate-and-types": [
         (10, 21, "invalid-value"),
         (10, 27, "invalid-value"),
@@ -80,6 +94,21 @@ def test_what_plexus_runs_has_no_errors_and_fits_the_schema(case):
     errors = [one for one in lint(text) if one.severity is Severity.ERROR]
     assert [str(one) for one in errors if one.rule not in RUNS_ALL_THE_SAME] == []
     assert [error.message for error in VALIDATOR.iter_errors(parse_yaml(text).data)] == []
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir() if path.is_dir()))
+def test_a_score_whose_value_nothing_sets_was_no_in_plexus(case):
+    text = (CASES / case / "scorecard.yaml").read_text(encoding="utf-8")
+    document = parse_yaml(text)
+    first_lines = [
+        document.find(("scores", number)).line for number in range(len(document.data["scores"]))
+    ]
+    expected = json.loads((CASES / case / "expected.json").read_text(encoding="utf-8"))
+    values = expected.get("values_of_all_scores", {})
+    for finding in lint(text):
+        if finding.rule is Rule.NO_VALUE:
+            number = bisect.bisect_right(first_lines, finding.line)
+            assert values.get(f"score-uuid-{number}", "SKIPPED") in ("No", "SKIPPED", "ERROR")
 
 
 def test_the_schema_refuses_what_lint_refuses():

@@ -84,6 +84,22 @@ _NO_METHOD: Final = frozenset(
         "isocalendar", "lastindex", "timetuple", "to_bytes", "toordinal", "utcfromtimestamp",
     ]
 )  # fmt: skip
+LACKING_BUILTINS: Final = frozenset(
+    (
+        "BaseExceptionGroup", "BlockingIOError", "BrokenPipeError", "BufferError", "BytesWarning", "ChildProcessError",
+        "ConnectionAbortedError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
+        "DeprecationWarning", "EOFError", "EncodingWarning", "EnvironmentError", "ExceptionGroup", "FloatingPointError",
+        "FutureWarning", "GeneratorExit", "IOError", "ImportWarning", "IndentationError", "InterruptedError",
+        "PendingDeprecationWarning", "ProcessLookupError", "PythonFinalizationError", "ReferenceError",
+        "ResourceWarning", "RuntimeWarning", "StopAsyncIteration", "SyntaxWarning", "SystemError", "TabError",
+        "UnicodeError", "UnicodeTranslateError", "UnicodeWarning", "UserWarning", "Warning", "WindowsError",
+        "__build_class__", "__import__", "__loader__", "_IncompleteInputError", "aiter", "anext", "breakpoint",
+        "bytearray", "classmethod", "compile", "copyright", "credits", "delattr", "dir", "exit", "globals", "help",
+        "input", "issubclass", "license", "memoryview", "quit", "staticmethod", "super", "vars",
+    )
+)  # fmt: skip
+"""Python's builtins that the interpreter does not have."""
+
 MODULES: Final = (_NATIVE - {"__future__", "asyncio", "os", "pathlib", "sys"}) | SUPPLIED
 """Modules that code may import."""
 

@@ -36,6 +36,9 @@ class Rule(StrEnum):
     ENDLESS_LOOP = "endless-loop"
     IGNORED_ROUTING = "ignored-routing"
     LOST_OUTPUT = "lost-output"
+    NO_VALUE = "no-value"
+    UNKNOWN_FIELD = "unknown-field"
+    UNQUOTED_NUMBER = "unquoted-number"
     UNKNOWN_CONDITION_VALUE = "unknown-condition-value"
     DUPLICATE_CONDITION = "duplicate-condition"
     UNDEFINED_VARIABLE = "undefined-variable"
@@ -43,6 +46,9 @@ class Rule(StrEnum):
     REGEX = "regex"
     MISSING_MODEL = "missing-model"
     CODE = "code"
+    UNDEFINED_NAME = "undefined-name"
+    LOST_EXPLANATION = "lost-explanation"
+    INPUT_SOURCE = "input-source"
     UNKNOWN_PROCESSOR = "unknown-processor"
 
 
@@ -114,10 +120,10 @@ class Findings:
         return sorted(self._found)
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `name` probably means."""
+def closest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that `name` probably means. `cutoff`: how alike they must be, 0 to 1."""
     by_fold = {one.casefold(): one for one in known}
-    found = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=cutoff)
     return by_fold[found[0]] if found else None
 
 

@@ -19,13 +19,14 @@ from plexus_scoring.engines.portable.lint.findings import (
     did_you_mean,
 )
 from plexus_scoring.engines.portable.lint.keys import check_keys
+from plexus_scoring.engines.portable.lint.outputs import ALWAYS, lint_outputs
 from plexus_scoring.engines.portable.lint.ways import lint_routing
 from plexus_scoring.engines.portable.nodes.registry import NODE_CLASSES, node_class, node_model
 from plexus_scoring.engines.portable.state import BASE_FIELDS
 from plexus_scoring.engines.portable.templates import Template
 from plexus_scoring.model.errors import ScorecardError
 
-_GIVEN = frozenset((*BASE_FIELDS, "text", "metadata", "results", "chat_history"))
+_GIVEN = ALWAYS | set(BASE_FIELDS)
 _TEXT_ONLY = frozenset(("text",))
 # Classes whose prompts need every name: without it they fail, or (yes or no) never get an answer.
 _STRICT = (
@@ -51,9 +52,11 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
             nodes[position] = node
     # A node that cannot be read may be what another leads to, or what sets a name.
     complete = len(nodes) == len(graph) > 0
-    if complete:
-        lint_routing(list(nodes.values()), source, findings)
     declared = _declared(nodes.values(), source)
+    if complete:
+        fields = declared | _GIVEN
+        lint_routing(list(nodes.values()), fields, source, findings)
+        lint_outputs(list(nodes.values()), fields, source, findings)
     for position, node in nodes.items():
         _lint_conditions(node, position, source, findings)
         lint_code(node, position, source, findings)

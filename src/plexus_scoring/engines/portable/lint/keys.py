@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language.common import is_branch, words
+from plexus_scoring.engines.portable.language.scores import DataOptions
 from plexus_scoring.engines.portable.lint.findings import Findings, Rule, Severity, closest
+from plexus_scoring.model.yaml_scalars import WrittenFloat, WrittenInteger
 
-# Keys that Plexus's tools keep in a score's YAML and that have no part in scoring.
+# Keys that Plexus's tools read from a score's YAML and that have no part in scoring.
 _OF_TOOLS = frozenset(
     (
         "version", "isDisabled", "championVersionId", "tags", "notes", "title", "rubric", "rubric_memory",
         "external_id", "label_score_name", "label_field", "number_of_classes", "dependencies", "parameters",
         "parent", "evaluation", "optimizer", "prompts", "order", "type", "scorecard_name", "score_name",
-        "example_refinement_template", "dataset", "searches", "queries",
+        "example_refinement_template", "dataset", "searches", "queries", "balance", "valid_classes", "classes",
+    )
+)  # fmt: skip
+# What selects training data has keys of its own for each class, and none of them is for scoring.
+_OPEN = frozenset((DataOptions,))
+# Keys whose values are texts.
+_TEXTS = frozenset(
+    (
+        "id", "key", "externalId", "external_id", "name", "version", "valid_classes", "value", "output", "target",
+        "classification_mapping", "default_classification", "keywords", "match_value", "no_match_value", "depends_on",
     )
 )  # fmt: skip
 _VALUE_FIXES = {
@@ -78,7 +89,7 @@ def check_unknown(
         if field is not None:
             _nested(field.annotation, value, source, findings, *path, key)
             continue
-        if key in _OF_TOOLS and not path:
+        if model in _OPEN or (key in _OF_TOOLS and not path):
             continue
         fix = "take it out, or correct its name"
         if near := closest(str(key), known):
@@ -110,6 +121,39 @@ def _nested(
     elif isinstance(value, Mapping) and models:
         fitting = max(models, key=lambda one: len(_names(one) & set(value)))
         check_unknown(fitting, value, source, findings, *path)
+
+
+def lint_numbers(source: ScoreSource, findings: Findings) -> None:
+    """Report numbers that stand for their text, and that Plexus's loader writes in another way."""
+    for path, number in _numbers(source.entry):
+        if _TEXTS.isdisjoint(path):
+            continue
+        plain = repr(float(number) if isinstance(number, WrittenFloat) else int(number))
+        findings.add(
+            source,
+            Rule.UNQUOTED_NUMBER,
+            f"{number} is the text {str(number)!r} here; Plexus's own loader makes {plain} of it",
+            f'put quotes around it: "{number}"',
+            *path,
+            severity=Severity.WARNING,
+        )
+
+
+def _numbers(
+    value: Any, *path: Any
+) -> Iterator[tuple[tuple[Any, ...], WrittenInteger | WrittenFloat]]:
+    if isinstance(value, WrittenInteger | WrittenFloat):
+        yield path, value
+        return
+    parts = (
+        value.items()
+        if isinstance(value, Mapping)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, part in parts:
+        yield from _numbers(part, *path, key)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

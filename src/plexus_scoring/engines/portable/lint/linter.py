@@ -19,11 +19,12 @@ from plexus_scoring.engines.portable.lint.findings import (
     did_you_mean,
 )
 from plexus_scoring.engines.portable.lint.graphs import lint_graph
-from plexus_scoring.engines.portable.lint.keys import check_keys, check_unknown
+from plexus_scoring.engines.portable.lint.keys import check_keys, check_unknown, lint_numbers
 from plexus_scoring.engines.portable.processors import PROCESSORS
 from plexus_scoring.engines.portable.regexes import problem_of
-from plexus_scoring.engines.portable.scorecard import references
+from plexus_scoring.engines.portable.scorecard import input_source_problem, references
 from plexus_scoring.model.errors import ScorecardError
+from plexus_scoring.model.scorecard import composed, folded
 from plexus_scoring.model.scorecard_yaml import load_scorecard, read_document, score_entries
 
 _MODELS: Mapping[str, type[Language]] = {
@@ -66,6 +67,8 @@ def lint(text: str, *, file: str = "scorecard.yaml") -> list[Finding]:
 def _lint_score(source: ScoreSource, findings: Findings) -> None:
     name = classes.class_name(source)
     _lint_processors(source, findings)
+    _lint_input_source(source, findings)
+    lint_numbers(source, findings)
     if name in classes.ELSEWHERE:
         findings.add(
             source,
@@ -184,15 +187,29 @@ def _lint_processors(source: ScoreSource, findings: Findings) -> None:
                 )
 
 
+def _lint_input_source(source: ScoreSource, findings: Findings) -> None:
+    problem = input_source_problem(source)
+    if problem:
+        findings.add(
+            source,
+            Rule.INPUT_SOURCE,
+            problem,
+            "take `class` out, and send the text as the item's; or set PLEXUS_PYTHON to the interpreter of an"
+            " environment with Plexus, and PLEXUS_SCORING_ENGINE to auto",
+            "item",
+            "class",
+        )
+
+
 def _lint_dependencies(sources: Mapping[str, ScoreSource], findings: Findings) -> None:
-    folded = {name.casefold(): name for name in sources}
+    by_fold = {folded(name): name for name in sources}
     known = references(sources)
     edges: dict[str, list[str]] = {name: [] for name in sources}
     for name, source in sources.items():
         depends_on: Any = source.entry.get("depends_on")
         for number, dependency in enumerate(read_dependencies(depends_on)):
             step = dependency.name if isinstance(depends_on, Mapping) else number
-            found = folded.get(dependency.name.casefold()) or known.get(dependency.name)
+            found = by_fold.get(folded(dependency.name)) or known.get(composed(dependency.name))
             if found is None:
                 findings.add(
                     source,

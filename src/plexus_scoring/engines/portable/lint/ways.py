@@ -13,10 +13,13 @@ from plexus_scoring.engines.portable.lint.findings import (
     Severity,
     did_you_mean,
 )
+from plexus_scoring.engines.portable.lint.outputs import lint_value
 from plexus_scoring.engines.portable.routing import Route, Target, compile_routes
 
 
-def lint_routing(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> None:
+def lint_routing(
+    nodes: Sequence[language.Node], fields: set[str], source: ScoreSource, findings: Findings
+) -> None:
     """Report what is wrong with the ways from node to node. It needs every node of the graph."""
     for position, node in enumerate(nodes):
         _lint_precedence(node, position, len(nodes), source, findings)
@@ -56,6 +59,13 @@ def lint_routing(nodes: Sequence[language.Node], source: ScoreSource, findings: 
             "edge",
             severity=Severity.WARNING,
         )
+        return
+    steps = [
+        step
+        for position in reached
+        for step in (routes[position].default, *routes[position].cases.values())
+    ]
+    lint_value([nodes[position] for position in sorted(reached)], steps, fields, source, findings)
 
 
 def _targets_exist(nodes: Sequence[language.Node], source: ScoreSource, findings: Findings) -> bool:
