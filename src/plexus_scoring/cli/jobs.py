@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from plexus_scoring.cli.command import AccountOption, Command, load_settings, run, stop
+from plexus_scoring.cli.documents import Document, document_of, result_of
 from plexus_scoring.cli.exits import Exit, exit_of
 from plexus_scoring.cli.output import (
     Format,
@@ -205,26 +206,43 @@ def show_result(
     reference: Annotated[str, typer.Argument(metavar="RESULT|JOB")],
     trace: Annotated[bool, typer.Option("--trace", help="Print the stored trace only.")] = False,
     log: Annotated[bool, typer.Option("--log", help="Print the job's stored log only.")] = False,
+    attempt: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --trace or --log: of this failed attempt. Default: the last."
+        ),
+    ] = None,
     account: AccountOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Show a result, by its own id or by its job's."""
+    """Show a result, by its own id or by its job's; with --log or --trace also what a failed attempt left."""
     if trace and log:
         raise InvalidRequest("--trace and --log are two documents: ask for one of them")
+    if attempt is not None and not (trace or log):
+        raise InvalidRequest("--attempt goes with --trace or --log")
+    if trace or log:
+        what: Document = "trace" if trace else "log"
 
-    async def work(app: Application) -> tuple[ScoreResult, bytes | None]:
-        result = await _result(app, JobKey(_account(app, account), reference))
-        key = result.attachments.trace if trace else result.attachments.log
-        if not (trace or log):
-            return result, None
-        if key is None:
-            raise NotFound(f"result {result.id} has no {'trace' if trace else 'log'}")
-        return result, await app.attachments.get(key)
+        async def read(app: Application) -> bytes:
+            return await document_of(
+                app, JobKey(_account(app, account), reference), what, attempt=attempt
+            )
 
-    result, attachment = _with_application(work)
-    if attachment is not None:
-        typer.echo(attachment.decode("utf-8", "replace"), nl=not attachment.endswith(b"\n"))
-    elif output_format is Format.JSON:
+        document = _with_application(read)
+        typer.echo(document.decode("utf-8", "replace"), nl=not document.endswith(b"\n"))
+        return
+
+    async def work(app: Application) -> ScoreResult:
+        key = JobKey(_account(app, account), reference)
+        result = await result_of(app, key)
+        if result is None:
+            raise NotFound(
+                f"there is no result or finished job {key.id!r} in account {key.account!r}"
+            )
+        return result
+
+    result = _with_application(work)
+    if output_format is Format.JSON:
         print_json(result_view(result))
     else:
         print_fields(
@@ -238,18 +256,6 @@ def show_result(
                 *_result_fields(result),
             )
         )
-
-
-async def _result(app: Application, key: JobKey) -> ScoreResult:
-    """Return the account's result of that id, or of the job of that id. Raises NotFound."""
-    result = await app.jobs.result(key.id, account=key.account)
-    if result is None:
-        job = await app.jobs.get(key)
-        result_id = (job and job.result_id) or result_id_of(key)
-        result = await app.jobs.result(result_id, account=key.account)
-    if result is None:
-        raise NotFound(f"there is no result or finished job {key.id!r} in account {key.account!r}")
-    return result
 
 
 def _result_fields(result: ScoreResult) -> list[tuple[str, Any]]:

@@ -41,8 +41,6 @@ def worker(transport: TransportOption = None) -> None:
     settings = load_settings()
     kind = transport_kind(settings, transport)
     configure_logging(settings.log_level)
-    for noisy in ("aio_pika", "aiormq", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         run_worker(kind, settings)
     except ScoringError:

@@ -57,6 +57,14 @@ class AttachmentKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     log: str | None = None
 
 
+def attachment_keys(result_id: str, failed_attempt: int | None = None) -> AttachmentKeys:
+    """Return the keys of a result's trace and log, or of those that a failed attempt left."""
+    folder = f"scoreresults/{result_id}"
+    if failed_attempt is not None:
+        folder += f"/attempts/{failed_attempt}"
+    return AttachmentKeys(trace=f"{folder}/trace.json", log=f"{folder}/log.txt")
+
+
 class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
     """A stored result. `id` derives from account and `job_id` (see `result_id_of`).
 

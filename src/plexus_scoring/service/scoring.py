@@ -42,7 +42,7 @@ from plexus_scoring.model.messages import (
     response_of_error,
     response_of_result,
 )
-from plexus_scoring.model.result import ScoreResult, result_id_of
+from plexus_scoring.model.result import ScoreResult, attachment_keys, result_id_of
 from plexus_scoring.ports import (
     AttachmentStore,
     Catalog,
@@ -57,7 +57,7 @@ from plexus_scoring.service import stand_ins
 from plexus_scoring.service.content import load
 from plexus_scoring.service.lease import HeldLease
 from plexus_scoring.service.policy import Policy
-from plexus_scoring.service.results import attach, new_result, reused_result
+from plexus_scoring.service.results import attach, keep_attempt, new_result, reused_result
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.logs import JobScope, job_scope
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
@@ -188,6 +188,7 @@ class ScoringService:
         started = self._clock.now()
         log.info("claimed", extra={"scorecard": job.scorecard, "score": job.score})
         if job.attempt > self._policy.max_attempts:
+            await keep_attempt(self._attachments, job, scope)
             return await self._fail(request, job, lease, _exhausted(job))
         limit = started + self._policy.job_timeout
         limit = limit if deadline is None else min(limit, deadline)
@@ -209,7 +210,7 @@ class ScoringService:
         except LeaseLost as error:
             return self._drop(error)
         except Exception as error:  # noqa: BLE001  every error ends as a state of the job; `describe` keeps its class
-            return await self._unsuccessful(request, job, lease, error)
+            return await self._unsuccessful(request, claimed, error, scope)
         self._measure_spent(result)
         await self._respond(response_of_result(request, result))
         self._metrics.observe(names.JOB_SECONDS, self._clock.now() - started)
@@ -245,19 +246,22 @@ class ScoringService:
             )
             self._metrics.observe(names.ENGINE_SECONDS, self._clock.now() - began)
             log.info("scored", extra={"undetermined": outcome.undetermined})
-            keys = await attach(self._attachments, result_id_of(job.key), outcome, scope.text())
+            places = attachment_keys(result_id_of(job.key))
+            keys = await attach(self._attachments, places, outcome.trace, scope.text())
             result = new_result(job, item, scorecard, outcome, keys, self._clock.now())
         return result
 
     async def _unsuccessful(
-        self, request: ScoringRequest, job: ScoringJob, lease: Lease, error: Exception
+        self, request: ScoringRequest, claimed: Claimed, error: Exception, scope: JobScope
     ) -> Disposition:
         """Give the job back if another attempt may help, else end it."""
+        job, lease = claimed.job, claimed.lease
         info = describe(error)
         # The log shows where an unforeseen error came from; the job keeps its class and message.
         stack = None if isinstance(error, ScoringError) else {"stack": frames(error)}
         log.warning("attempt failed: %s", loggable(info), extra=stack)
         log.debug("the error as it was raised", exc_info=error)
+        await keep_attempt(self._attachments, job, scope)
         # Our own store being away says nothing about the job, so it costs the job nothing.
         counted = not isinstance(error, StoreUnavailable)
         if not info.retryable or (counted and job.attempt >= self._policy.max_attempts):

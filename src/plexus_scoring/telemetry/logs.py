@@ -10,12 +10,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
 MAX_LOG_CHARACTERS = 1_000_000
+_OWN = ("plexus_scoring", "lambda_functions")
+# Their own lines hold headers and bodies below WARNING.
 _NOISY = (
     "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore", "httpx2", "httpcore2", "openai",
 )  # fmt: skip
@@ -23,14 +25,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JobScope:
-    """The ids of the job at hand, and the lines logged for it so far."""
+    """The ids of the job at hand, the lines logged for it so far, and the trace of scores that did not end."""
 
-    __slots__ = ("_length", "fields", "lines")
+    __slots__ = ("_length", "fields", "lines", "trace")
 
     def __init__(self, **fields: str | int) -> None:
         """Start with these ids and no lines."""
         self.fields: dict[str, str | int] = fields
         self.lines: list[str] = []
+        self.trace: list[Any] = []
         self._length = 0
 
     def write(self, line: str) -> None:
@@ -100,20 +103,30 @@ def keep_line(record: logging.LogRecord) -> None:
     _job_log.emit(record)
 
 
+def keep_trace(entries: Iterable[Any]) -> None:
+    """Keep the trace of a score that ends without an outcome, for the job's failed attempt."""
+    scope = _scope.get()
+    if scope is not None:
+        scope.trace.extend(entries)
+
+
 _job_log = JobLogHandler()
 
 
 def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> None:
     """Send JSON lines to `stream` (default: stderr), and each job's lines to its own log as well.
 
-    Replaces the root logger's handlers: the Lambda runtime installs one that would print every line twice.
+    Libraries log from WARNING on; at DEBUG, what they have to say. Replaces the root logger's handlers: the Lambda
+    runtime installs one that would print every line twice.
     """
     output = logging.StreamHandler(stream or sys.stderr)
     output.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [output, JobLogHandler()]
-    root.setLevel(level.upper())
-    # boto's and the HTTP clients' own lines hold headers and bodies below WARNING.
+    known = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    root.setLevel(known if known <= logging.DEBUG else max(known, logging.WARNING))
+    for own in _OWN:
+        logging.getLogger(own).setLevel(known)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

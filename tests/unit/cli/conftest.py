@@ -35,6 +35,11 @@ scores:
 - name: Broken
   class: LangGraphScore
   graph:
+  - name: first
+    class: LogicalClassifier
+    code: |
+      def score(parameters, input):
+          return Score.Result(value="No")
   - name: judge
     class: LogicalClassifier
     code: |

@@ -1,4 +1,6 @@
+import asyncio
 import json
+import logging
 import os
 import re
 import threading
@@ -10,6 +12,7 @@ import pytest
 import typer
 from moto import mock_aws
 
+from plexus_scoring.bootstrap import open_application
 from plexus_scoring.cli.app import MODULES, app_for, build
 from plexus_scoring.cli.command import load_settings
 from plexus_scoring.cli.exits import Exit, exit_of
@@ -17,7 +20,9 @@ from plexus_scoring.cli.probes import model_endpoint, sandbox
 from plexus_scoring.cli.variables import sections
 from plexus_scoring.engines.sandbox.confinement import Confinement
 from plexus_scoring.model import errors
+from plexus_scoring.settings import Settings
 from plexus_scoring.stores import dynamodb
+from plexus_scoring.telemetry.logs import JobLogHandler
 from tests.unit.cli.conftest import GREETING
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -217,6 +222,29 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
     assert run("jobs", "show", "absent", "--format", "json").json["error"]["code"] == "not_found"
 
 
+def test_a_failed_job_shows_its_log_and_the_trace_so_far(run, scorecard, item):
+    run("db", "upgrade")
+    run("submit", "--scorecard", scorecard, "--score", "Broken", "--item", item, "--id", "j-1")
+    assert "there is no log of a failed attempt" in run("results", "show", "j-1", "--log").err
+
+    async def work():
+        logging.getLogger().handlers.append(JobLogHandler())
+        async with open_application(Settings.from_environment()) as app:
+            await app.service.handle_oldest(account="default")
+
+    asyncio.run(work())
+    assert run("jobs", "show", "j-1", "--format", "json").json["job"]["status"] == "FAILED"
+    log = run("results", "show", "j-1", "--log")
+    assert log.code == 0
+    assert "attempt failed" in log.out
+    assert log.out == run("results", "show", "j-1", "--log", "--attempt", "1").out
+    trace = json.loads(run("results", "show", "j-1", "--trace").out)
+    assert [one["node_name"] for one in trace["node_results"]] == ["first"]
+    absent = run("results", "show", "j-1", "--log", "--attempt", "2")
+    assert (absent.code, "j-1" in absent.err) == (2, True)
+    assert run("results", "show", "j-1").code == 2
+
+
 def test_the_upgrade_of_a_table_tells_what_is_left(run, monkeypatch):
     for name, value in (
         ("PLEXUS_STORE", "dynamodb"), ("PLEXUS_JOBS_TABLE_NAME", "jobs"), ("AWS_DEFAULT_REGION", "us-east-1"),
@@ -279,6 +307,7 @@ def test_submit_waits_no_longer_than_asked(run, scorecard, item):
         ["jobs", "redrive", "a", "--all"],
         ["jobs", "list", "--cursor", "x"],
         ["results", "show", "x", "--log", "--trace"],
+        ["results", "show", "x", "--attempt", "1"],
         ["lambda", "invoke", "--function", "score_processing", "--event", "absent.json"],
         ["sandbox", "run", "absent.py"],
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 
 import pytest
@@ -27,7 +28,7 @@ from plexus_scoring.model.messages import ScoringRequest, parse_request
 from plexus_scoring.model.result import ScoreOutcome, result_id_of
 from plexus_scoring.service import Policy
 from plexus_scoring.telemetry import names
-from plexus_scoring.telemetry.logs import JsonFormatter
+from plexus_scoring.telemetry.logs import JobLogHandler, JsonFormatter, keep_trace
 from tests.support.service import Bench
 from tests.support.stores import key
 
@@ -48,6 +49,51 @@ async def job_of(bench, job_id="job-1"):
     job = await bench.store.get(key(job_id))
     assert job is not None
     return job
+
+
+def kept(bench):
+    place = f"scoreresults/{result_id_of(key('job-1'))}"
+    return {
+        name.removeprefix(place): body.decode() for name, body in bench.attachments.objects.items()
+    }
+
+
+async def test_every_failed_attempt_leaves_its_log_and_the_trace_so_far(bench):
+    async def judge(context):
+        logging.getLogger("plexus_scoring.judge").warning("asked in attempt %d", context.attempt)
+        keep_trace([{"node_name": f"attempt {context.attempt}"}])
+        raise EngineUnavailable("no model")
+
+    root = logging.getLogger()
+    handlers = root.handlers
+    root.handlers = [JobLogHandler()]
+    try:
+        bench.engine.script = [judge, judge]
+        for _ in range(2):
+            assert isinstance(await bench.service.handle(REQUEST), Retry)
+            bench.clock.time += 10_000
+        assert await bench.service.handle(REQUEST) == Ack()
+    finally:
+        root.handlers = handlers
+    files = kept(bench)
+    for number in (1, 2):
+        assert f"asked in attempt {number}" in files[f"/attempts/{number}/log.txt"]
+        assert "no model" in files[f"/attempts/{number}/log.txt"]
+        assert json.loads(files[f"/attempts/{number}/trace.json"]) == {
+            "node_results": [{"node_name": f"attempt {number}"}]
+        }
+    assert {"/log.txt", "/trace.json"} < set(files)
+    assert "/attempts/3/log.txt" not in files
+
+
+async def test_a_log_that_cannot_be_stored_changes_nothing(bench):
+    async def put(*_, **__):
+        raise StoreUnavailable("no bucket")
+
+    bench.attachments.put = put
+    bench.engine.script = [ScoreFailed("no value")]
+    assert isinstance(await bench.service.handle(REQUEST), DeadLetter)
+    assert (await job_of(bench)).last_error.message == "no value"
 
 
 async def test_a_job_is_scored_stored_and_answered(bench):

@@ -24,6 +24,7 @@ from plexus_scoring.engines.portable.state import BASE_FIELDS, State
 from plexus_scoring.model.errors import BudgetExceeded
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.telemetry import names, tracing
+from plexus_scoring.telemetry.logs import keep_trace
 
 MAX_STEPS = 200
 """Most nodes that one run visits: edges may lead back, and a loop that no condition ends must end."""
@@ -73,6 +74,19 @@ class GraphScore:
             results=given.results,
             declared=self.declared,
         )
+        try:
+            position = await self._walk(state, run)
+        except BaseException:
+            keep_trace(state.trace)
+            raise
+        if position == Target.END and self.configuration.output:
+            apply_final_output(state, self.configuration.output, [node.node for node in self.nodes])
+        outcome = _outcome(state)
+        run.note(_known(state))
+        return outcome
+
+    async def _walk(self, state: State, run: ScoreRun) -> int:
+        """Run node after node, and return how the graph ended. Raises what a node raises, BudgetExceeded."""
         position = 0
         for _ in range(MAX_STEPS):
             node = self.nodes[position]
@@ -83,16 +97,10 @@ class GraphScore:
                 await node.run(state, run)
             position = self.routes[position].choose(state).apply(state)
             if position < 0:
-                break
-        else:
-            raise BudgetExceeded(
-                f"the graph visited {MAX_STEPS} nodes and is at {self.nodes[position].name!r}: its edges go in a circle"
-            )
-        if position == Target.END and self.configuration.output:
-            apply_final_output(state, self.configuration.output, [node.node for node in self.nodes])
-        outcome = _outcome(state)
-        run.note(_known(state))
-        return outcome
+                return position
+        raise BudgetExceeded(
+            f"the graph visited {MAX_STEPS} nodes and is at {self.nodes[position].name!r}: its edges go in a circle"
+        )
 
     def _attributes(self, node: GraphNode[Any]) -> dict[str, str]:
         """Return what a node's span is told by: names that the scorecard's author gave, nothing of the item."""
