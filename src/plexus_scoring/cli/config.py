@@ -92,6 +92,7 @@ def check(
                 for row in rows
                 if everything or row["value"] is not None
             ),
+            folded=("value",),
         )
     for problem in problems:
         print_error(ErrorInfo(code="configuration_error", message=problem))

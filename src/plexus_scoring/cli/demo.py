@@ -141,7 +141,8 @@ def _show(run: DemoRun, report: Path) -> None:
     if narrow:  # the reason below what it is about
         headers = headers[:4]
         cells = [(f"{what}\n{reason}".strip(), *more[:3]) for what, *more, reason in cells]
-    print_table(headers, cells, unbroken=("what came out",))
+    folded = ("what went in", "reason")
+    print_table(headers, cells, unbroken=("what came out",), folded=folded, drawn=True)
     totals = [
         ("submitted", counts.submitted),
         ("completed", counts.completed),
@@ -154,7 +155,7 @@ def _show(run: DemoRun, report: Path) -> None:
     if narrow:
         print_fields(totals)
     else:
-        print_table([name for name, _ in totals], [[total for _, total in totals]])
+        print_table([name for name, _ in totals], [[total for _, total in totals]], drawn=True)
     for problem in run.audit.problems:
         out.print(Text(f"✗ {problem}", "red"))
     if run.audit.sound:

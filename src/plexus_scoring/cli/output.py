@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 
 _PIPE_WIDTH = 160
+_CLIPPED, _FOLDED = 6, 20
+"""Least width of a column that is clipped, and of one that is wrapped."""
+_GAP = 3
+"""Columns of the window between two of the table."""
 _NOT_SHOWN = {number: "\ufffd" for number in (*range(32), *range(127, 160)) if chr(number) != "\t"}
 """Control characters: a model's answer must not steer the terminal."""
 
@@ -51,9 +55,9 @@ def console(*, stderr: bool = False) -> Console:
     """Return rich's console; its import costs 40 ms, so JSON output never asks for it."""
     from rich.console import Console  # noqa: PLC0415  see above
 
-    # A file or pipe has no width: lines there are as long as a wide window's.
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, width=width)
+    # A file or pipe has no width: lines there are as long as a wide window's, or as COLUMNS says.
+    terminal = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if terminal else _PIPE_WIDTH)
 
 
 def print_table(
@@ -62,18 +66,71 @@ def print_table(
     *,
     title: str | None = None,
     unbroken: Sequence[str] = (),
+    folded: Sequence[str] = (),
+    drawn: bool = False,
 ) -> None:
-    """Print rows of plain text (nothing in them is taken for markup); `unbroken` columns are not wrapped."""
+    """Print rows of plain text (nothing in them is taken for markup): a table, or into a pipe tab-separated values.
+
+    Args:
+        headers: The columns' names. A pipe gets the rows only.
+        rows: The cells.
+        title: Stands above a table.
+        unbroken: Columns that are shown whole, as the first one is. Others are clipped at the window's width.
+        folded: Columns that are wrapped instead, because a person reads them to the end.
+        drawn: Whether a pipe gets the table, too.
+    """
+    if not drawn and not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(_one_line(cell) for cell in row))
+        return
     from rich import box  # noqa: PLC0415  see `console`
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=header in unbroken)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
-    console().print(table)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+    cells = [
+        [
+            Text(_cell(cell) if header in folded else _one_line(cell))
+            for header, cell in zip(headers, row, strict=True)
+        ]
+        for row in rows
+    ]
+    out = console()
+    natural = [
+        max([len(header), *(row[number].cell_len for row in cells)])
+        for number, header in enumerate(headers)
+    ]
+    whole = {headers[0], *unbroken}.difference(folded)
+    least = [
+        wide if header in whole else min(wide, _FOLDED if header in folded else _CLIPPED)
+        for header, wide in zip(headers, natural, strict=True)
+    ]
+    widths = _widths(natural, least, out.width)
+    for header, width in zip(headers, widths, strict=False):
+        fold = header in folded
+        table.add_column(
+            header, overflow="fold" if fold else "ellipsis", no_wrap=not fold, width=width
+        )
+    for row in cells:
+        table.add_row(*row[: len(widths)])
+    out.print(table, overflow="ignore", crop=False)
+
+
+def _widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return the widths of the columns that a window has room for; the last ones are left out first."""
+    count = len(least)
+    while count > 1 and sum(least[:count]) + _GAP * (count - 1) > room:
+        count -= 1
+    left = room - sum(least[:count]) - _GAP * (count - 1)
+    widths = list(least[:count])
+    # What is left goes to the columns that miss least, so that most are shown whole.
+    for number in sorted(range(count), key=lambda one: natural[one] - least[one]):
+        more = max(0, min(left, natural[number] - widths[number]))
+        widths[number] += more
+        left -= more
+    return widths
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -103,6 +160,11 @@ def print_error(info: ErrorInfo) -> None:
 def error_body(info: ErrorInfo) -> dict[str, str]:
     """Return an error as it stands in every JSON output."""
     return {"code": info.code, "message": info.message}
+
+
+def _one_line(value: object) -> str:
+    """Return a cell without line breaks, tabs and control characters."""
+    return " ".join(_cell(value).split()).translate(_NOT_SHOWN)
 
 
 def _cell(value: object) -> str:

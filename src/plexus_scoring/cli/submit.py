@@ -179,4 +179,5 @@ def _show(
             )
             for job, result in zip(jobs, results, strict=True)
         ),
+        folded=("explanation",),
     )
