@@ -20,11 +20,6 @@ from tests.support.chat_server import ScriptedChatServer
 CASES = Path(__file__).parents[1] / "cases"
 NAMES = sorted(folder.name for folder in CASES.iterdir() if folder.is_dir())
 
-# Cases in which a dependency meets a defect of upstream's: prompts sent after it are not compared.
-DEFECT_IN_DEPENDENCY = {
-    "r-145": "a retry followed by a condition's output gives ERROR",
-}
-
 
 def read(case: str, file: str) -> Any:
     return json.loads((CASES / case / file).read_text(encoding="utf-8"))
@@ -105,10 +100,9 @@ async def test_same_answer_as_plexus(case):
         assert outcome.confidence == expected.get("confidence")
         assert rounded(cost) == rounded(expected_cost(expected))
         assert json.loads(json.dumps(trace)) == without_doubles(upstream_trace)
-    if case not in DEFECT_IN_DEPENDENCY:
-        assert in_order(requests) == in_order(expected.get("model_requests", []))
+    assert in_order(requests) == in_order(expected.get("model_requests", []))
 
 
 def test_the_cases_are_all_here():
     ours = [name for name in NAMES if name.startswith(("x-", "y-", "z-"))]
-    assert (len(NAMES) - len(ours), len(ours)) == (99, 278)
+    assert (len(NAMES) - len(ours), len(ours)) == (102, 278)

@@ -523,6 +523,53 @@ async def test_an_items_own_explanation_is_stored_but_dependents_see_the_graphs(
     assert model.prompts[-1] == "Yes"
 
 
+async def test_an_explanation_that_the_scores_own_code_gave_is_stored():
+    code = "def score(p, i): return Score.Result(value='Yes', metadata={'explanation': 'from the code'})"
+    coded = {"name": "logic", "class": "LogicalClassifier", "code": code}
+    outcome = await score(scorecard_of(graph("A", coded)), metadata={"explanation": "the item's"})
+    assert outcome.explanation == "from the code"
+    text = scorecard_of(graph("A", coded, classifier("b")))
+    outcome = await score(text, model=ScriptedModel(["No"]), metadata={"explanation": "the item's"})
+    assert outcome.explanation == "the item's"
+
+
+CONDITION = {"value": "Maybe", "node": "END", "output": {"value": "Fail", "explanation": "why"}}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {
+            "name": "n",
+            "class": "LogicalNode",
+            "code": "def execute(context): return {'value': 'set'}",
+        },
+        {
+            "name": "n",
+            "class": "FuzzyMatchClassifier",
+            "data_paths": ["metadata.absent"],
+            "targets": {"target": "x", "threshold": 90},
+        },
+        classifier("n", maximum_retry_count=1),
+    ],
+)
+@pytest.mark.parametrize("output", [{"value": "value"}, {"note": "value"}])
+async def test_dependents_see_error_where_plexus_lowers_a_classification_that_is_none(
+    first, output
+):
+    dependency = graph("A", {**first, "conditions": [CONDITION]}, output=output)
+    shown = "{{results['A'].value}} {{results['A'].explanation}} {{results['A'].error}}"
+    text = scorecard_of(
+        dependency, graph("B", classifier("b", user_message=shown), depends_on=["A"])
+    )
+    model = ScriptedModel(["perhaps", "Yes"])
+    assert (await score(text, "B", model=model)).value == "Yes"
+    # Only an output that a condition has too makes Plexus look.
+    errors = [prompt for prompt in model.prompts if "ERROR None AttributeError" in prompt]
+    assert bool(errors) == ("value" in output)
+    assert (await score(text, "A", model=ScriptedModel(["perhaps", "Yes"]))).value != "ERROR"
+
+
 async def test_each_node_that_runs_has_a_span_that_names_it():
     spans = InMemorySpanExporter()
     tracing.configure(exporter=spans)

@@ -63,6 +63,20 @@ class ScoreInput(msgspec.Struct, frozen=True, kw_only=True):
     results: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
 
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a graph knew at its end, beside its outcome.
+
+    Attributes:
+        fields: For templates of the scores that depend on it, which read them as `metadata`.
+        explained: Whether the explanation is one that the score's own code gave.
+        fails_in_plexus: Whether Plexus ends this run with ERROR. Dependent scores then see ERROR.
+    """
+
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    explained: bool = False
+    fails_in_plexus: bool = False
+
+
 class ScoreRun(Protocol):
     """One run of a score for one job: the way to the models, under the job's budget."""
 
@@ -71,8 +85,8 @@ class ScoreRun(Protocol):
         """When the run must have ended, in seconds since the epoch; None: never."""
         ...
 
-    def note(self, fields: Mapping[str, Any]) -> None:
-        """Keep what the score knew at its end, for templates of the scores that depend on it."""
+    def note(self, noted: Noted) -> None:
+        """Keep what the score knew at its end."""
         ...
 
     async def ask(self, component: str, request: ChatRequest) -> ChatReply:

@@ -23,12 +23,32 @@ def apply_final_output(state: State, output: Mapping[str, Any], nodes: Sequence[
         if condition.output
     ]
     for name, original in output.items():
-        held = any(
-            name in (condition.output or {}) and _fired(state, node, condition, name)
-            for node, condition in conditional
-        )
+        held = False
+        for node, condition in conditional:
+            if name in (condition.output or {}):
+                state.fails_in_plexus |= _fails_in_plexus(state, node, condition)
+                held = _fired(state, node, condition, name)
+                if held:
+                    break
         if not held:
             state.alias_filled({name: original})
+
+
+def _fails_in_plexus(state: State, node: str, condition: Condition) -> bool:
+    """Whether upstream lowers a classification that is None here, which ends its run with ERROR.
+
+    A node leaves none where a first answer was asked again, a fuzzy match found nothing, or code set none.
+    """
+    if state.traced:
+        return any(
+            entry.get("node_name") == node
+            and (entry.get("output") or {}).get("classification", "") is None
+            for entry in state.trace
+        )
+    field = condition.state or "classification"
+    return any(
+        name in state.fields and state.get(name) is None for name in ("classification", field)
+    )
 
 
 def _fired(state: State, node: str, condition: Condition, name: str) -> bool:

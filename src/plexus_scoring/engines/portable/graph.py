@@ -8,6 +8,7 @@ from typing import Any
 
 from plexus_scoring.engines.portable.base import (
     CompileOptions,
+    Noted,
     ScoreInput,
     ScoreRun,
     ScoreSource,
@@ -82,7 +83,14 @@ class GraphScore:
         if position == Target.END and self.configuration.output:
             apply_final_output(state, self.configuration.output, [node.node for node in self.nodes])
         outcome = _outcome(state)
-        run.note(_known(state))
+        run.note(
+            Noted(
+                fields=_known(state),
+                explained=state.explained is not None
+                and state.explained == state.fields["explanation"],
+                fails_in_plexus=state.fails_in_plexus,
+            )
+        )
         return outcome
 
     async def _walk(self, state: State, run: ScoreRun) -> int:

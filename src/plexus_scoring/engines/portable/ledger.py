@@ -7,14 +7,13 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from plexus_scoring.engines.models.base import ChatModel, ChatReply, ChatRequest
 from plexus_scoring.engines.models.prices import price
+from plexus_scoring.engines.portable.base import Noted
 from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded
 from plexus_scoring.model.job import JobKey
@@ -169,7 +168,7 @@ class Ledger:
     models: ChatModel
     purse: Purse
     cache: AnswerCache
-    noted: Mapping[str, Any] = field(default_factory=dict)
+    noted: Noted = field(default_factory=Noted)
     _usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
     _asked: Counter[str] = field(default_factory=Counter)
 
@@ -178,9 +177,9 @@ class Ledger:
         """When the run must have ended."""
         return self.purse.deadline
 
-    def note(self, fields: Mapping[str, Any]) -> None:
+    def note(self, noted: Noted) -> None:
         """Keep what the score knew at its end; see `ScoreRun.note`."""
-        self.noted = fields
+        self.noted = noted
 
     async def ask(self, component: str, request: ChatRequest) -> ChatReply:
         """Ask a model; see `ScoreRun.ask`."""

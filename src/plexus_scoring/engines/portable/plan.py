@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.engines.models.base import ChatModel
-from plexus_scoring.engines.portable.base import ScoreInput
+from plexus_scoring.engines.portable.base import Noted, ScoreInput
 from plexus_scoring.engines.portable.dependencies import DISABLED, ERROR, SKIPPED
 from plexus_scoring.engines.portable.graph import GraphScore, graph_metadata
 from plexus_scoring.engines.portable.ledger import AnswerCache, Ledger, Purse
@@ -29,6 +29,7 @@ from plexus_scoring.model.yaml_scalars import as_written
 
 log = logging.getLogger(__name__)
 
+_FAILS_IN_PLEXUS = "AttributeError: 'NoneType' object has no attribute 'lower'"
 _LONG_TEXT = (
     100_000  # characters from which on processors would hold up the event loop's other jobs
 )
@@ -37,22 +38,33 @@ _LONG_TEXT = (
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """How a score of the job ended. `outcome` is None where it did not run or failed.
 
-    `noted` is what a graph knew at its end: templates of dependent scores read it as `metadata`.
+    `noted` is what a graph knew at its end.
     """
 
     value: str
     outcome: ScoreOutcome | None = None
     reason: str | None = None
-    noted: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    noted: Noted = msgspec.field(default_factory=Noted)
     cost: Cost = msgspec.field(default_factory=Cost)
 
     @property
     def stored_explanation(self) -> str | None:
-        """The outcome's explanation. A graph's yields to an `explanation` of the item's own metadata, as upstream's."""
+        """The outcome's explanation.
+
+        A graph's yields to an `explanation` of the item's own metadata, as upstream's, unless the score's own code
+        gave it.
+        """
         if self.outcome is None:
             return None
-        told = self.noted.get("explanation", self.outcome.explanation)
+        told = self.outcome.explanation
+        if not self.noted.explained:
+            told = self.noted.fields.get("explanation", told)
         return None if told is None else str(told)
+
+    @property
+    def seen(self) -> str:
+        """The value that dependent scores see."""
+        return ERROR if self.noted.fails_in_plexus else self.value
 
     def as_result(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return what dependent scores see in `results`, in the shape of upstream's Score.Result.
@@ -60,13 +72,15 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             entry: The score as its author wrote it. Its plain values (name, id, model, …) are the `parameters`.
         """
-        outcome = self.outcome
+        # Where Plexus fails by a fault of its own, we have a value, and its dependents see what they see there.
+        failed = self.noted.fails_in_plexus
+        outcome = None if failed else self.outcome
         metadata: dict[str, Any] = {}
         if outcome is not None:
             metadata = {
                 **outcome.metadata,
                 "explanation": outcome.explanation,
-                **self.noted,
+                **self.noted.fields,
                 "cost": msgspec.json.decode(msgspec.json.encode(self.cost)),
             }
         return {
@@ -75,11 +89,11 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
                 for key, value in entry.items()
                 if not isinstance(value, Mapping | list)
             },
-            "value": self.value,
+            "value": self.seen,
             "explanation": outcome.explanation if outcome else None,
             "confidence": outcome.confidence if outcome else None,
             "metadata": metadata,
-            "error": self.reason if outcome is None else None,
+            "error": (_FAILS_IN_PLEXUS if failed else self.reason) if outcome is None else None,
             "code": "403" if self.value == DISABLED else None,
         }
 
@@ -179,17 +193,23 @@ class _Job:
             else:
                 log.warning("the score %r failed: %s", name, error.message)
             return Done(value=ERROR, reason=error.message, cost=ledger.cost(ready.order))
+        if ledger.noted.fails_in_plexus and name != self.plan.target:
+            log.warning(
+                "the score %r is ERROR in Plexus (a condition looks at a classification that nothing set):"
+                " the scores that depend on it see ERROR",
+                name,
+            )
         return Done(
             value=outcome.value,
             outcome=outcome,
-            noted=ledger.noted if isinstance(ready.score, GraphScore) else {},
+            noted=ledger.noted if isinstance(ready.score, GraphScore) else Noted(),
             cost=ledger.cost(ready.order),
         )
 
     def _unmet(self, name: str) -> str | None:
         for dependency in self.plan.scorecard.dependencies(name):
             condition = dependency.condition
-            value = self.done[dependency.name].value
+            value = self.done[dependency.name].seen
             if condition is not None and not condition.holds(value):
                 return f"{dependency.name!r} is {value!r}, and {name!r} asks for {condition}"
         return None

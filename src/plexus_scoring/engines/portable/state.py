@@ -31,11 +31,13 @@ class State:
 
     Attributes:
         fields: Every field by name, `text`, `metadata` and `results` among them.
+        explained: The explanation that the score's own code gave last.
+        fails_in_plexus: Whether Plexus stops at this state, and the score is ERROR there.
         undetermined: What the last judging node gave because the model had no usable answer: ``unknown``, ``No``
             (a number that is missing), or None where the model answered.
     """
 
-    __slots__ = ("fields", "undetermined")
+    __slots__ = ("explained", "fails_in_plexus", "fields", "undetermined")
 
     def __init__(
         self,
@@ -54,6 +56,8 @@ class State:
             "metadata": dict(metadata),
             "results": dict(results),
         }
+        self.explained: object = None
+        self.fails_in_plexus = False
         self.undetermined: str | None = None
 
     def get(self, name: str) -> Any:

@@ -182,7 +182,7 @@ def _plain(result: Any) -> dict[str, Any] | None:
     tactus = metadata.get("tactus_output")
     return {
         "value": getattr(result, "value", result),
-        "explanation": metadata.get("explanation", getattr(result, "explanation", None)),
+        "explanation": _explanation(getattr(result, "explanation", None), metadata),
         "confidence": getattr(result, "confidence", None),
         "error": getattr(result, "error", None),
         "exception_type": metadata.get("exception_type"),
@@ -190,6 +190,16 @@ def _plain(result: Any) -> dict[str, Any] | None:
         "trace": metadata.get("trace"),
         "calls": host_wire.model_calls(tactus) if isinstance(tactus, dict) else None,
     }
+
+
+def _explanation(own: Any, metadata: dict[str, Any]) -> Any:
+    """Return the explanation that is stored: the item's own, unless the score's code (LogicalClassifier) gave one."""
+    for entry in (metadata.get("trace") or {}).get("node_results") or ():
+        output = entry.get("output") or {}
+        coded = "condition" not in entry and {"classification", "value"} <= set(output)
+        if coded and own is not None and output.get("explanation") == own:
+            return own
+    return metadata.get("explanation", own)
 
 
 if __name__ == "__main__":

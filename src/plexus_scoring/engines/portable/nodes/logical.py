@@ -82,6 +82,7 @@ class LogicalClassifier(GraphNode[LogicalClassifierNode]):
             raise ScoreFailed(f"node {self.name!r}: it sets `metadata` to what is no mapping")
         # Upstream drops what is no field of the state: neither the base's, a node class's, nor any output's.
         state.fields |= {name: kept for name, kept in output.items() if name in state.fields}
+        state.explained = output["explanation"]
         state.undetermined = None
         state.log_node(self.name, output)
 
