@@ -16,6 +16,7 @@ import msgspec
 
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.model.job import DEFAULT_ACCOUNT
+from plexus_scoring.urls import HTTP, problem_of_url
 
 # Thirty years: "inf" is a number as well, but one that no database's column and no timer can hold.
 _LONGEST = 1e9
@@ -24,8 +25,16 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-def _setting(name: str, doc: str, default: Any = None, *, secret: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"name": name, "doc": doc, "secret": secret})
+def _setting(
+    name: str,
+    doc: str,
+    default: Any = None,
+    *,
+    secret: bool = False,
+    schemes: tuple[str, ...] = (),
+) -> Any:
+    about = {"name": name, "doc": doc, "secret": secret, "schemes": schemes}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +50,7 @@ class Settings:
         "another account is answered as one that names no job. Not set: a message's own account, else `default`.",
     )
     api_url: str | None = _setting(
-        "PLEXUS_API_URL", "Plexus's GraphQL endpoint (store plexus_api)."
+        "PLEXUS_API_URL", "Plexus's GraphQL endpoint (store plexus_api).", schemes=HTTP
     )
     api_key: str | None = _setting(
         "PLEXUS_API_KEY", "Key of Plexus's API. In AWS, leave it to PLEXUS_SECRET_ARN.", secret=True
@@ -103,13 +112,15 @@ class Settings:
     request_queue_url: str | None = _setting(
         "PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL",
         "SQS queue of requests. Without it, an empty event claims the oldest PENDING job.",
+        schemes=HTTP,
     )
     response_queue_url: str | None = _setting(
-        "PLEXUS_RESPONSE_WORKER_QUEUE_URL", "SQS queue that responses are sent to."
+        "PLEXUS_RESPONSE_WORKER_QUEUE_URL", "SQS queue that responses are sent to.", schemes=HTTP
     )
     dead_letter_queue_url: str | None = _setting(
         "PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL",
         "SQS queue for messages that can never work. Default: the request queue's own redrive target.",
+        schemes=HTTP,
     )
 
     store: Literal["dynamodb", "sql", "memory", "plexus_api"] | None = _setting(
@@ -146,6 +157,7 @@ class Settings:
         "SQLAlchemy URL of SQLite or PostgreSQL (store sql).",
         "sqlite:///plexus-scoring.db",
         secret=True,
+        schemes=("sqlite", "postgresql", "postgres"),
     )
     catalog_dir: str | None = _setting(
         "PLEXUS_CATALOG_DIR",
@@ -223,7 +235,7 @@ class Settings:
     )
     sweep_limit: Count = _setting("PLEXUS_SWEEP_LIMIT", "Jobs put back by one sweep at most.", 1000)
 
-    transport: Literal["rabbitmq", "sqs", "redis", "memory"] | None = _setting(
+    transport: Literal["rabbitmq", "sqs", "redis"] | None = _setting(
         "PLEXUS_TRANSPORT", "Where a worker takes requests from; `--transport` overrides it."
     )
     worker_concurrency: Count | None = _setting(
@@ -269,7 +281,10 @@ class Settings:
         60.0,
     )
     rabbitmq_url: str | None = _setting(
-        "PLEXUS_RABBITMQ_URL", "amqp or amqps URL of the broker (transport rabbitmq).", secret=True
+        "PLEXUS_RABBITMQ_URL",
+        "amqp or amqps URL of the broker (transport rabbitmq).",
+        secret=True,
+        schemes=("amqp", "amqps"),
     )
     rabbitmq_request_queue: str | None = _setting(
         "PLEXUS_RABBITMQ_REQUEST_QUEUE",
@@ -293,13 +308,17 @@ class Settings:
         "PostgreSQL where the portable engine keeps what models answered: a retried job resumes its graph and pays "
         "once. Run `plexus-scoring db upgrade --url` on it. Default: the job store.",
         secret=True,
+        schemes=("postgresql", "postgres"),
     )
     fetch_schema_from_transport: bool | None = _setting(
         "PLEXUS_FETCH_SCHEMA_FROM_TRANSPORT",
         "Whether the GraphQL schema is introspected; Plexus's API refuses it (store plexus_api).",
     )
     redis_url: str | None = _setting(
-        "PLEXUS_REDIS_URL", "redis or rediss URL (transport redis).", secret=True
+        "PLEXUS_REDIS_URL",
+        "redis or rediss URL (transport redis).",
+        secret=True,
+        schemes=("redis", "rediss"),
     )
     redis_request_queue: str = _setting(
         "PLEXUS_REDIS_REQUEST_QUEUE", "BullMQ queue of requests.", "plexus-scoring-requests"
@@ -347,6 +366,9 @@ class Settings:
             except msgspec.ValidationError as error:
                 shown = "its value" if field.metadata["secret"] else repr(text)
                 problems.append(f"{field.metadata['name']}: {shown} does not fit: {error}")
+            schemes = field.metadata["schemes"]
+            if schemes and (problem := problem_of_url(text, schemes)):
+                problems.append(f"{field.metadata['name']} {problem}")
         if problems:
             raise ConfigurationError("; ".join(problems))
         return cls(**values)
@@ -376,6 +398,7 @@ class SettingDoc:
     doc: str
     field: str
     secret: bool
+    schemes: tuple[str, ...] = ()
 
 
 def describe_settings() -> list[SettingDoc]:
@@ -388,6 +411,7 @@ def describe_settings() -> list[SettingDoc]:
             doc=field.metadata["doc"],
             field=field.name,
             secret=field.metadata["secret"],
+            schemes=field.metadata["schemes"],
         )
         for field, kind in _fields(Settings)
     ]

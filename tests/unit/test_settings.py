@@ -62,3 +62,42 @@ def test_every_setting_is_described_once():
     for row in rows:
         assert row.doc.endswith("."), row.name
         assert row.type, row.name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("PLEXUS_RABBITMQ_URL", "http://user:secret@x", "must begin with amqp:// or amqps://"),
+        ("PLEXUS_REDIS_URL", "http://x", "must begin with redis:// or rediss://"),
+        ("PLEXUS_API_URL", "nonsense", "must begin with http:// or https://"),
+        ("PLEXUS_API_URL", "https:/x", "must begin with http:// or https://"),
+        ("PLEXUS_API_URL", "https:///graphql", "names no host: https://HOST/…"),
+        ("PLEXUS_RESPONSE_WORKER_QUEUE_URL", "responses", "must begin with http:// or https://"),
+        ("PLEXUS_DATABASE_URL", "mysql://x/y", "must begin with sqlite:// or postgresql:// or postgres://"),
+        ("PLEXUS_RABBITMQ_URL", "amqp://u:p/w@host:5672/",
+         "is no URL: a password's special characters must be percent-encoded"),
+    ],
+)  # fmt: skip
+def test_a_url_is_checked_by_its_scheme_and_not_quoted(name, value, problem):
+    with pytest.raises(ConfigurationError) as error:
+        Settings.from_environment({name: value})
+    assert error.value.message == f"{name} {problem}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PLEXUS_RABBITMQ_URL", "amqps://user:p%2Fw@host:5671/%2F"),
+        ("PLEXUS_REDIS_URL", "rediss://:secret@host:6379/0"),
+        ("PLEXUS_DATABASE_URL", "sqlite:///jobs.db"),
+        ("PLEXUS_DATABASE_URL", "postgresql+psycopg://u:p@[::1]:5432/d?sslmode=require"),
+        ("PLEXUS_API_URL", "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"),
+    ],
+)
+def test_a_url_of_the_right_scheme_is_taken(name, value):
+    Settings.from_environment({name: value})
+
+
+def test_a_transport_that_ends_with_the_process_is_no_option():
+    with pytest.raises(ConfigurationError, match="PLEXUS_TRANSPORT"):
+        Settings.from_environment({"PLEXUS_TRANSPORT": "memory"})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,29 +19,12 @@ from plexus_scoring.cli.output import (
     print_json,
     print_table,
 )
-from plexus_scoring.cli.variables import markdown, sections
+from plexus_scoring.cli.variables import NEEDS, Role, markdown, sections
 from plexus_scoring.model.errors import ConfigurationError, ErrorInfo
 from plexus_scoring.settings import Settings
+from plexus_scoring.urls import problem_of_url
 
 MASK = "********"
-
-
-class Role(StrEnum):
-    """What a process is to be; each needs other variables."""
-
-    LOCAL = "local"
-    SCORE_PROCESSING = "score_processing"
-    SWEEPER = "sweeper"
-    WORKER = "worker"
-
-
-# As lambda_functions/*/handler.py ask for them.
-_NEEDS: dict[Role, tuple[str, ...]] = {
-    Role.LOCAL: (),
-    Role.WORKER: (),  # depends on the transport: see `_needs`
-    Role.SCORE_PROCESSING: ("account_key", "response_queue_url", "attachments_bucket"),
-    Role.SWEEPER: ("request_queue_url",),
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -157,12 +139,21 @@ def _problems(role: Role) -> list[str]:
         ModelSettings.from_environment().limits("openai")
     except ConfigurationError as error:
         problems.append(error.message)
-    return problems
+    return [*problems, *_model_urls()]
+
+
+def _model_urls() -> Iterator[str]:
+    """Yield what is wrong with addresses that are no fields of `Settings`."""
+    for row in (row for part in sections() for row in part.rows if not row.field):
+        value = os.environ.get(row.name)
+        problem = problem_of_url(value, row.schemes) if value and row.schemes else None
+        if problem:
+            yield f"{row.name} {problem}"
 
 
 def _needs(role: Role, settings: Settings) -> tuple[str, ...]:
     if role is not Role.WORKER:
-        return _NEEDS[role]
+        return NEEDS[role]
     from plexus_scoring.worker.connect import required_fields, transport_kind  # noqa: PLC0415
 
     return required_fields(settings, transport_kind(settings))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
-from plexus_scoring.settings import SettingDoc, describe_settings
+from plexus_scoring.settings import SettingDoc, Settings, describe_settings
+from plexus_scoring.urls import HTTP
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,44 @@ class Section:
     rows: tuple[SettingDoc, ...]
 
 
-def _row(name: str, kind: str, default: str, doc: str, *, secret: bool = False) -> SettingDoc:
-    return SettingDoc(name=name, type=kind, default=default, doc=doc, field="", secret=secret)
+class Role(StrEnum):
+    """What a process is to be; each needs other variables."""
+
+    LOCAL = "local"
+    SCORE_PROCESSING = "score_processing"
+    SWEEPER = "sweeper"
+    WORKER = "worker"
+
+
+NEEDS: dict[Role, tuple[str, ...]] = {
+    Role.LOCAL: (),
+    Role.WORKER: (),  # depends on the transport: see `worker.connect.required_fields`
+    Role.SCORE_PROCESSING: ("account_key", "response_queue_url", "attachments_bucket"),
+    Role.SWEEPER: ("request_queue_url",),
+}
+"""Fields of `Settings`, as lambda_functions/*/handler.py ask for them."""
+
+
+def _row(
+    name: str,
+    kind: str,
+    default: str,
+    doc: str,
+    *,
+    secret: bool = False,
+    schemes: tuple[str, ...] = (),
+) -> SettingDoc:
+    return SettingDoc(
+        name=name, type=kind, default=default, doc=doc, field="", secret=secret, schemes=schemes
+    )
 
 
 # Read from the mapping that `bootstrap.environment` returns, so that a secret can hold them.
 _MODELS = (
     _row("OPENAI_API_KEY", "string", "", "Key of OpenAI or of a compatible endpoint.", secret=True),
-    _row("OPENAI_BASE_URL", "string", "", "Address of an OpenAI-compatible endpoint."),
+    _row(
+        "OPENAI_BASE_URL", "string", "", "Address of an OpenAI-compatible endpoint.", schemes=HTTP
+    ),
     _row(
         "PLEXUS_MODEL_TIMEOUT_SECONDS",
         "number",
@@ -59,14 +91,23 @@ _MODELS = (
     ),
 )
 _PROVIDERS = (
-    _row("AZURE_OPENAI_ENDPOINT", "string", "", "Azure's address of the resource."),
+    _row("AZURE_OPENAI_ENDPOINT", "string", "", "Azure's address of the resource.", schemes=HTTP),
     _row("AZURE_OPENAI_API_KEY", "string", "", "Azure's key.", secret=True),
     _row("AZURE_OPENAI_AD_TOKEN", "string", "", "Azure's token, in place of a key.", secret=True),
     _row("AZURE_OPENAI_DEPLOYMENT", "string", "", "Azure's deployment. Default: the model's name."),
     _row("OPENAI_API_VERSION", "string", "", "Version of Azure's API."),
     _row("ANTHROPIC_API_KEY", "string", "", "Anthropic's key.", secret=True),
-    _row("ANTHROPIC_BASE_URL", "string", "https://api.anthropic.com", "Anthropic's address."),
-    _row("OLLAMA_BASE_URL", "string", "http://127.0.0.1:11434", "Address of Ollama."),
+    _row(
+        "ANTHROPIC_BASE_URL",
+        "string",
+        "https://api.anthropic.com",
+        "Anthropic's address.",
+        schemes=HTTP,
+    ),
+    _row("OLLAMA_BASE_URL", "string", "http://127.0.0.1:11434", "Address of Ollama.", schemes=HTTP),
+    _row("OLLAMA_API_KEY", "string", "", "Ollama's key, where a proxy asks for one.", secret=True),
+    _row("OPENAI_ORG_ID", "string", "", "OpenAI's organisation."),
+    _row("OPENAI_PROJECT_ID", "string", "", "OpenAI's project."),
     _row("AWS_REGION", "string", "", "Region of every AWS service, Bedrock among them."),
 )
 _SANDBOX = (
@@ -85,8 +126,39 @@ _SANDBOX = (
     _row("E2B_API_KEY", "string", "", "Key of E2B.", secret=True),
     _row("TEMPLATE_ID", "string", "", "Template of the sandboxes at E2B."),
     _row("E2B_DOMAIN", "string", "", "Address of an E2B of one's own."),
+    _row("E2B_API_URL", "string", "", "Its API, where that is elsewhere.", schemes=HTTP),
+    _row("E2B_SANDBOX_URL", "string", "", "Its sandboxes, where they are elsewhere."),
+    _row("E2B_HTTP_VERSION", "string", "", "HTTP version of the calls to it."),
+)
+_TELEMETRY = (
+    _row(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "string",
+        "",
+        "Where traces go, by OTLP over HTTP. Without it and the next one nothing is traced. OpenTelemetry's other "
+        "variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_TRACES_SAMPLER`, …) hold as well.",
+        schemes=HTTP,
+    ),
+    _row(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "string",
+        "",
+        "The same for traces alone, with its path.",
+        schemes=HTTP,
+    ),
+    _row("OTEL_SERVICE_NAME", "string", "plexus-scoring", "The service's name in traces."),
+)
+_RUBRICS = (
+    _row("PLEXUS_RUBRICS_DIR", "string", "", "Directory of further templates of rubrics."),
+    _row("NLTK_DATA", "string", "", "Directory of NLTK's data, for the engine `plexus`."),
 )
 _LOCAL = (
+    _row(
+        "PLEXUS_LOCAL_INVOCATIONS_URL",
+        "string",
+        "",
+        "Set by `demo` for its forwarding function: where the local function takes events.",
+    ),
     _row(
         "PLEXUS_LOCAL_MINISTACK_PYTHON",
         "string",
@@ -102,13 +174,35 @@ def sections() -> tuple[Section, ...]:
         Section("Service", tuple(describe_settings())),
         Section("Language models", _MODELS),
         Section("Model providers", _PROVIDERS),
+        Section("Rubrics and Plexus", _RUBRICS),
         Section("Sandbox", _SANDBOX),
+        Section("Traces", _TELEMETRY),
         Section("Local deployment and demo", _LOCAL),
     )
 
 
+def required_for() -> dict[str, list[str]]:
+    """Return for what a field of `Settings` must be set: a function, a transport of the worker, a store."""
+    from plexus_scoring.worker.connect import required_fields, transport_kind  # noqa: PLC0415
+
+    found: dict[str, list[str]] = {}
+    for role, fields in NEEDS.items():
+        for field in fields:
+            found.setdefault(field, []).append(f"`{role}`")
+    kinds = [transport_kind(Settings(), name) for name in ("rabbitmq", "redis", "sqs")]
+    for kind in kinds:
+        for field in required_fields(Settings(), kind):
+            found.setdefault(field, []).append(f"`worker` on {kind}")
+    stored = required_fields(Settings(store="plexus_api"), kinds[0])
+    for field in stored:
+        if field not in required_fields(Settings(), kinds[0]):
+            found.setdefault(field, []).append("store plexus_api")
+    return found
+
+
 def markdown(parts: Iterable[Section]) -> str:
     """Return ``docs/settings.md``."""
+    required = required_for()
     lines = [
         "# Settings",
         "",
@@ -122,12 +216,12 @@ def markdown(parts: Iterable[Section]) -> str:
             "",
             f"## {part.title}",
             "",
-            "| variable | type | default | meaning |",
-            "|---|---|---|---|",
+            "| variable | type | default | required for | meaning |",
+            "|---|---|---|---|---|",
         ]
         lines += [
             f"| `{row.name}` | {_cell(row.type)} | {f'`{row.default}`' if row.default else ''} "
-            f"| {_cell(row.doc)}{' Secret.' if row.secret else ''} |"
+            f"| {_cell(', '.join(required.get(row.field, ())))} | {_cell(row.doc)}{' Secret.' if row.secret else ''} |"
             for row in part.rows
         ]
     return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ TransportOption = Annotated[
     typer.Option(
         "--transport",
         metavar="KIND",
-        help="rabbitmq, sqs, redis or memory. Default: PLEXUS_TRANSPORT.",
+        help="rabbitmq, sqs or redis. Default: PLEXUS_TRANSPORT.",
     ),
 ]
 

@@ -14,7 +14,7 @@ from plexus_scoring.transports.base import QueueAdmin, Source
 from plexus_scoring.transports.consumer import Decide
 from plexus_scoring.transports.requests import RequestHandler
 
-Kind = Literal["rabbitmq", "sqs", "redis", "memory"]
+Kind = Literal["rabbitmq", "sqs", "redis"]
 
 DEFAULT_CONCURRENCY = 10
 
@@ -54,16 +54,14 @@ def transport_kind(settings: Settings, asked: str | None = None) -> Kind:
     """Return the transport's kind. Raises ConfigurationError: none is named, or an unknown one."""
     kind = asked or settings.transport
     match kind:
-        case "rabbitmq" | "sqs" | "redis" | "memory":
+        case "rabbitmq" | "sqs" | "redis":
             return kind
         case None:
             raise ConfigurationError(
-                "no transport: give --transport or PLEXUS_TRANSPORT, one of rabbitmq, sqs, redis, memory"
+                "no transport: give --transport or PLEXUS_TRANSPORT, one of rabbitmq, sqs, redis"
             )
         case _:
-            raise ConfigurationError(
-                f"transport {kind} is unknown: use rabbitmq, sqs, redis or memory"
-            )
+            raise ConfigurationError(f"transport {kind} is unknown: use rabbitmq, sqs or redis")
 
 
 def required_fields(settings: Settings, kind: Kind) -> tuple[str, ...]:
@@ -72,7 +70,6 @@ def required_fields(settings: Settings, kind: Kind) -> tuple[str, ...]:
         "rabbitmq": ("rabbitmq_url", "rabbitmq_request_queue", "rabbitmq_response_queue"),
         "sqs": ("request_queue_url", "response_queue_url"),
         "redis": ("redis_url",),
-        "memory": (),
     }[kind]
     if settings.store != "plexus_api":
         return transport
@@ -95,8 +92,6 @@ def connect(settings: Settings, kind: Kind) -> Transport:
                 return _redis(settings)
             case "sqs":
                 return _sqs(settings)
-            case "memory":
-                return _memory(settings)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"transport {kind} needs {error.name}: pip install 'plexus-scoring[{kind}]'"
@@ -138,21 +133,6 @@ def _rabbitmq(settings: Settings) -> Transport:
         concurrency=min(settings.worker_concurrency or prefetch, prefetch),
         decide=_requests("rabbitmq"),
         close=connection.aclose,
-    )
-
-
-def _memory(settings: Settings) -> Transport:
-    from plexus_scoring.transports.memory import MemoryQueue, MemorySource  # noqa: PLC0415
-
-    queue = MemoryQueue()
-    return Transport(
-        system="memory",
-        source=MemorySource(queue),
-        responder=queue,
-        admin=queue,
-        concurrency=settings.worker_concurrency or DEFAULT_CONCURRENCY,
-        decide=_requests("memory"),
-        close=queue.aclose,
     )
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import threading
+import typing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import typer
 from moto import mock_aws
 
+import plexus_scoring
 from plexus_scoring.bootstrap import open_application
 from plexus_scoring.cli.app import MODULES, app_for, build
 from plexus_scoring.cli.command import load_settings
@@ -144,8 +146,54 @@ def test_config_check_asks_for_what_the_transport_needs(run, monkeypatch):
     outcome = run("config", "check", "--for", "worker")
     assert outcome.code == 1
     assert "PLEXUS_RABBITMQ_URL, PLEXUS_RABBITMQ_REQUEST_QUEUE" in outcome.err
-    monkeypatch.setenv("PLEXUS_TRANSPORT", "memory")
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "redis")
+    monkeypatch.setenv("PLEXUS_REDIS_URL", "redis://x")
     assert run("config", "check", "--for", "worker").code == 0
+    monkeypatch.setenv("PLEXUS_TRANSPORT", "memory")
+    assert run("config", "check", "--for", "worker").code == 1
+    assert run("submit", "--scorecard", "x", "--score", "y", "--item-id", "z").code == 1
+
+
+@pytest.mark.parametrize("name", ["PLEXUS_RABBITMQ_URL", "PLEXUS_API_URL", "OPENAI_BASE_URL"])
+def test_config_check_refuses_a_url_of_another_scheme(run, monkeypatch, name):
+    monkeypatch.setenv(name, "ftp://user:secret@x")
+    outcome = run("config", "check")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert outcome.err.startswith(f"{name} must begin with ")
+    assert "secret" not in outcome.err
+
+
+# Variables that the code names and does not read: it sets them, or hands them to what reads them.
+_NOT_READ = {"PLEXUS_DISABLE_CLOUDWATCH_LOGS"}
+
+
+def test_every_variable_that_the_code_reads_is_documented():
+    known = {row.name for part in sections() for row in part.rows}
+    source = Path(typing.cast("str", plexus_scoring.__file__)).parent
+    files = [*source.rglob("*.py"), *(DOCS.parent / "lambda_functions").rglob("*.py")]
+    named = {
+        name
+        for file in files
+        for name in re.findall(
+            r'"((?:PLEXUS|OTEL|E2B)_[A-Z0-9_]*[A-Z0-9])"', file.read_text("utf-8")
+        )
+    }
+    aliases = {"E2B_TEMPLATE_ID"}
+    assert named - known - aliases - _NOT_READ == set()
+    assert {"PLEXUS_RUBRICS_DIR", "PLEXUS_SANDBOX_ALLOW_WEAK", "OTEL_SERVICE_NAME"} <= known
+
+
+def test_the_settings_page_says_what_needs_a_variable(run):
+    rows = {
+        line.split("`")[1]: line.split(" | ")
+        for line in run("config", "docs").out.splitlines()
+        if line.startswith("| `")
+    }
+    assert rows["PLEXUS_RABBITMQ_URL"][3] == "`worker` on rabbitmq"
+    assert rows["PLEXUS_ACCOUNT_KEY"][3] == "`score_processing`, store plexus_api"
+    assert (
+        rows["PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL"][3] == "`sweeper`, `worker` on sqs"
+    )
 
 
 def test_lint_reports_places_and_fails_on_errors_only(run, scorecard, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from plexus_scoring.model.errors import ScoringError, StoreUnavailable
 from plexus_scoring.settings import Settings
 from plexus_scoring.worker import process
-from plexus_scoring.worker.connect import connect
 from plexus_scoring.worker.process import Worker
+from tests.support.memory_transport import memory_transport
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def settings(tmp_path):
 
 async def test_signals_are_handled_until_everything_is_closed(settings):
     """A second SIGTERM while connections close would end the process with another code than 0."""
-    transport = connect(settings, "memory")
+    transport = memory_transport()
     handlers = []
 
     async def close():
@@ -40,7 +40,7 @@ async def test_signals_are_handled_until_everything_is_closed(settings):
 
 
 async def test_a_check_that_fails_in_an_unforeseen_way_is_a_problem_and_ends_no_probe(settings):
-    worker = Worker(settings, connect(settings, "memory"))
+    worker = Worker(settings, memory_transport())
 
     async def broken():
         raise ValueError("unforeseen")
@@ -55,7 +55,7 @@ async def test_a_check_that_fails_in_an_unforeseen_way_is_a_problem_and_ends_no_
 
 
 async def test_the_loops_heartbeat_is_there_while_the_store_is_slow_to_open(settings, monkeypatch):
-    worker = Worker(settings, connect(settings, "memory"))
+    worker = Worker(settings, memory_transport())
     beaten = asyncio.Event()
     monkeypatch.setattr(worker.health, "beat", beaten.set)
 
