@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from plexus_scoring.model.errors import ScoringError
 from plexus_scoring.model.job import NewJob, ScoringJob
 from plexus_scoring.model.messages import encode_request
 
@@ -45,6 +46,9 @@ async def enqueue(
                 group.create_task(
                     broker.admin.send(encode_request(job), request_id=job.request_id or job.id)
                 )
+    except* ScoringError as errors:
+        # The first of them says it: a broker that is away fails them all.
+        raise errors.exceptions[0] from None
     finally:
         await broker.admin.aclose()
         await broker.close()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -140,3 +141,46 @@ def test_a_broker_that_refuses_us_has_no_unknown_counts(rig, command):
     answer = command("queue", "stats", code=4, PLEXUS_RABBITMQ_URL=elsewhere).stderr
     assert "virtual host" in answer
     assert len(answer.splitlines()) == 1
+
+
+@pytest.mark.parametrize("broken", ["password", "port"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("queue", "stats"),
+        ("dlq", "list"),
+        ("submit", "--scorecard", "x", "--score", "y", "--item-id", "z"),
+        ("submit", "--scorecard", "x", "--score", "y", "--item-id", "z", "--item-id", "w"),
+    ],
+)
+def test_a_broker_that_refuses_is_one_line(rig, command, tmp_path, broken, arguments):
+    upgrade(f"sqlite:///{tmp_path}/jobs.db")
+    wrong = urlsplit(rig.url)
+    host = f"guest:wrong@{wrong.hostname}:{wrong.port}" if broken == "password" else "127.0.0.1:1"
+    if arguments[0] == "submit":
+        catalog = tmp_path / "catalog" / "scorecards"
+        catalog.mkdir(parents=True)
+        text = "name: x\nscores: [{name: y, class: KeywordClassifier, keywords: [a]}]"
+        (catalog / "x.yaml").write_text(text)
+    ended = command(
+        *arguments,
+        code=1 if broken == "password" else 4,
+        PLEXUS_RABBITMQ_URL=f"amqp://{host}/",
+        **({"PLEXUS_CATALOG_DIR": str(tmp_path / "catalog")} if arguments[0] == "submit" else {}),
+    )
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "rabbitmq" in ended.stderr.lower()
+    assert "wrong@" not in ended.stderr
+
+
+def test_a_worker_with_a_wrong_password_ends_with_one_line(rig, command, tmp_path):
+    upgrade(f"sqlite:///{tmp_path}/jobs.db")
+    wrong = urlsplit(rig.url)
+    url = f"amqp://guest:wrong@{wrong.hostname}:{wrong.port}/"
+    ended = command("worker", code=1, PLEXUS_RABBITMQ_URL=url, PLEXUS_HEALTH_PORT="0")
+    told = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert len(told) == 1
+    assert "PLEXUS_RABBITMQ_URL" in told[0]
+    assert "Traceback" not in ended.stderr
+    assert "RuntimeWarning" not in ended.stderr
+    assert '"level": "INFO", "logger": "alembic' not in ended.stderr
