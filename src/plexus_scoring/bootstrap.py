@@ -185,7 +185,11 @@ def build(
     if settings.langgraph_checkpointer_postgres_uri is not None:
         from plexus_scoring.stores.sql import connect as connect_sql  # noqa: PLC0415
 
-        graphs = connect_sql(settings.langgraph_checkpointer_postgres_uri, clock=clock)
+        graphs = connect_sql(
+            settings.langgraph_checkpointer_postgres_uri,
+            clock=clock,
+            prepare=settings.database_prepare,
+        )
         checkpoints = graphs.checkpoints
     if settings.catalog_dir is not None:
         from plexus_scoring.stores.files import FilesCatalog  # noqa: PLC0415
@@ -355,7 +359,7 @@ def _own_store(
     if store == "sql":
         from plexus_scoring.stores.sql import connect as connect_sql  # noqa: PLC0415
 
-        tables = connect_sql(settings.database_url, clock=clock)
+        tables = connect_sql(settings.database_url, clock=clock, prepare=settings.database_prepare)
         return tables.jobs, tables.catalog, tables.checkpoints
     raise ConfigurationError(f"PLEXUS_STORE={store} is not part of this release")
 

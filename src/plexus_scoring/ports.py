@@ -138,8 +138,11 @@ class JobStore(Protocol):
         """Return the account's newest stored result of the same content, score and version, or None."""
         ...
 
-    async def check(self) -> None:
-        """Return if the store is reachable and set up. Raises StoreUnavailable, ConfigurationError."""
+    async def check(self) -> str:
+        """Return, if the store is reachable and set up, what it is in a few words.
+
+        Raises StoreUnavailable, ConfigurationError.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -159,6 +159,12 @@ class Settings:
         secret=True,
         schemes=("sqlite", "postgresql", "postgres"),
     )
+    database_prepare: Literal["auto", "on", "off"] = _setting(
+        "PLEXUS_DATABASE_PREPARE",
+        "Whether PostgreSQL prepares statements: `auto` does unless a connection pooler is in between; `on` is for a "
+        "pooler that tracks them (PgBouncer 1.21 with max_prepared_statements).",
+        "auto",
+    )
     catalog_dir: str | None = _setting(
         "PLEXUS_CATALOG_DIR",
         "Directory with scorecards/ and items/. Set, it replaces the store as the place of scorecards and items.",

@@ -21,7 +21,7 @@ from plexus_scoring.ports import AttachmentStore, Catalog, Checkpoints, JobStore
 from plexus_scoring.stores import dynamodb, sql
 from plexus_scoring.stores.memory import MemoryCatalog, MemoryCheckpoints, MemoryJobStore
 from plexus_scoring.stores.sql import schema
-from tests.support.services import postgresql
+from tests.support.services import pgbouncer, postgresql
 from tests.support.stores import FakeClock
 
 
@@ -81,20 +81,38 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def pgbouncer_url(postgresql_url: str) -> Iterator[str]:
+    with pgbouncer(postgresql_url) as url:
+        yield url
+
+
 def empty_database(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> str:
     """Return the URL of a migrated, empty database."""
     if backend == "sqlite":
         url = f"sqlite:///{tmp_path}/jobs.db"
         sql.upgrade(url)
         return url
-    url = request.getfixturevalue("postgresql_url")
-    with psycopg.connect(url, autocommit=True) as connection:
+    url: str = request.getfixturevalue(f"{backend}_url")
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         names = ", ".join(table.name for table in schema.metadata.sorted_tables)
         connection.execute(f"TRUNCATE {names}")
     return url
 
 
-@pytest.fixture(params=["memory", "dynamodb", "sqlite", "postgresql"])
+STORES = ["memory", "dynamodb", "sqlite", "postgresql"]
+# Every transition; `test_job_store_processes` has its own way through it.
+THROUGH_PGBOUNCER = {"test_job_store"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stores" in metafunc.fixturenames:
+        module = metafunc.module.__name__.rpartition(".")[2]
+        through = ["pgbouncer"] if module in THROUGH_PGBOUNCER else []
+        metafunc.parametrize("stores", [*STORES, *through], indirect=True)
+
+
+@pytest.fixture
 async def stores(
     request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path
 ) -> AsyncIterator[Stores]:

@@ -60,7 +60,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "dynamodb"])
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer", "dynamodb"])
 def place(request, tmp_path, monkeypatch):
     """Where the processes meet: the adapter's name, what to give a worker, and a store of our own."""
     if request.param != "dynamodb":

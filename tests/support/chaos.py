@@ -35,7 +35,7 @@ from plexus_scoring.stores.sql import connect, schema, upgrade
 from tests.support import brokers
 from tests.support.clock import HANG_SECONDS
 from tests.support.proxy import Proxy
-from tests.support.services import postgresql
+from tests.support.services import pgbouncer, postgresql
 from tests.support.stores import key
 from tests.support.transport_rigs import RabbitRig, RedisRig, Rig, SqsRig
 
@@ -84,6 +84,15 @@ def _server() -> str:
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(postgresql())
+
+
+@functools.cache
+def _pooler() -> str:
+    """The test process's PgBouncer, in transaction mode with 4 server connections."""
+    stack = contextlib.ExitStack()
+    url = stack.enter_context(pgbouncer(_server()))
+    atexit.register(stack.close)
+    return url
 
 
 def new_database() -> str:
@@ -226,6 +235,20 @@ class Chaos:
         self.workers.remove(worker)
         await self.start_worker()
 
+    @contextlib.asynccontextmanager
+    async def read_only_database(self) -> AsyncIterator[None]:
+        """Fail over to a server that takes no writes yet; the sessions of that time stay read-only."""
+        name = urlsplit(self.database).path.lstrip("/")
+        option = "default_transaction_read_only"
+        execute = functools.partial(asyncio.to_thread, self._counting.execute)
+        await execute(f"ALTER DATABASE {name} SET {option} = on")
+        await execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'plexus-scoring'"
+        )
+        yield
+        await execute(f"ALTER DATABASE {name} RESET {option}")
+
     def restart_broker(self) -> None:
         {"rabbitmq": brokers.rabbitmq, "redis": brokers.redis}[self.kind]().restart()
 
@@ -259,6 +282,12 @@ class Chaos:
         random.shuffle(bodies)
         for start in range(0, len(bodies), 200):
             await asyncio.gather(*(self._send(i, body) for i, body in bodies[start : start + 200]))
+
+    async def send_again(self, count: int) -> None:
+        """Send messages of jobs that have theirs already."""
+        for job_id in random.sample(self.ids, count):
+            body = json.dumps({"scoring_job_id": job_id, "request_id": f"request-{job_id}"})
+            await self._send(job_id, body)
 
     async def _send(self, job_id: str, body: str) -> None:
         while True:
@@ -351,7 +380,10 @@ class Chaos:
 
 @contextlib.asynccontextmanager
 async def chaos(kind: str) -> AsyncIterator[Chaos]:
-    """Give a run on the process's broker and a database of its own; the workers reach both through proxies."""
+    """Give a run on the process's broker and a database of its own; the workers reach both through proxies.
+
+    On RabbitMQ PgBouncer stands between workers and database.
+    """
     with contextlib.ExitStack() as stack:
         url = new_database()
         await asyncio.to_thread(upgrade, url)
@@ -366,9 +398,9 @@ async def chaos(kind: str) -> AsyncIterator[Chaos]:
         )
         run.broker_port = urlsplit(rig.server.endpoint_url if kind == "sqs" else rig.url).port or 0
         run.broker_line = stack.enter_context(Proxy(run.broker_port))
-        port = urlsplit(url).port or 0
+        port = urlsplit(_pooler() if kind == "rabbitmq" else url).port or 0
         run.database_line = stack.enter_context(Proxy(port))
-        run.worker_database = url.replace(f":{port}/", f":{run.database_line.port}/")
+        run.worker_database = url.replace(f":{urlsplit(url).port}/", f":{run.database_line.port}/")
         try:
             yield run
         except BaseException:

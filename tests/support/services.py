@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -141,6 +142,31 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
                 yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
             finally:
                 home.with_suffix(".log").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def pgbouncer(url: str, *, server_connections: int = 4) -> Iterator[str]:
+    """Run PgBouncer in transaction mode before a PostgreSQL server and give the URL that leads through it."""
+    program = require("pgbouncer", among="/usr/sbin", install="apt-get install -y pgbouncer")
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    there, port = urlsplit(url), free_port()
+    with private_directory(user) as home:
+        settings = home / "pgbouncer.ini"
+        settings.write_text(
+            "[databases]\n"
+            f"* = host=127.0.0.1 port={there.port} user=postgres\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\nmax_client_conn = 200\n"
+            f"default_pool_size = {server_connections}\n"
+        )
+        settings.chmod(0o644)
+        log = home.with_suffix(".log")
+        with running([program, settings], ready=lambda: accepts(port), log=log, user=user):
+            try:
+                yield url.replace(f":{there.port}/", f":{port}/")
+            finally:
+                log.unlink(missing_ok=True)
 
 
 def _wait_until_ready(

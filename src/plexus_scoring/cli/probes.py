@@ -62,13 +62,13 @@ async def store(app: Application) -> list[Check]:
     """Check that the job store answers and is set up."""
     name = app.settings.store or type(app.jobs).__name__
     try:
-        await asyncio.wait_for(app.jobs.check(), TIMEOUT)
+        found = await asyncio.wait_for(app.jobs.check(), TIMEOUT)
     except TimeoutError:
         return [_silent("store", "check PLEXUS_STORE, the database's address and the network")]
     except ScoringError as error:
         fix = "check PLEXUS_STORE and its address; for sql run plexus-scoring db upgrade"
         return [Check("store", "fail", error.message, fix)]
-    return [Check("store", "ok", f"{name} answers")]
+    return [Check("store", "ok", f"{name} answers: {found}")]
 
 
 async def queues(app: Application) -> list[Check]:

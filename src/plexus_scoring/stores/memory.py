@@ -215,8 +215,9 @@ class MemoryJobStore:
             found = [result for result in self._results.values() if wanted == memo_key_of(result)]
         return max(found, key=lambda result: result.created_at, default=None)
 
-    async def check(self) -> None:
+    async def check(self) -> str:
         """Return: this process is there."""
+        return "in this process alone"
 
     async def aclose(self) -> None:
         """Close nothing."""

@@ -188,7 +188,7 @@ class Worker:
             ready, _ = self.health.ready()
             await asyncio.sleep(PROBE_SECONDS if ready else UNREADY_PROBE_SECONDS)
 
-    async def _check(self, what: str, check: Awaitable[None]) -> None:
+    async def _check(self, what: str, check: Awaitable[object]) -> None:
         problem: str | None = None
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
@@ -220,7 +220,8 @@ class Worker:
     async def _check_store(self, application: Application) -> None:
         """Refuse to start on a store that is set up wrongly; one that is away is waited for."""
         try:
-            await application.jobs.check()
+            found = await application.jobs.check()
+            log.info("store: %s", found)
         except StoreUnavailable as error:
             log.warning("the store cannot be reached yet: %s", error)
 

@@ -77,6 +77,15 @@ async def database_half_open(run: Chaos) -> None:
     await pause(5)
 
 
+async def database_failover(run: Chaos) -> None:
+    """Until a worker has met it: the new server answers, and takes no writes for a while."""
+    async with run.read_only_database():
+        while not any("read-only" in worker.output() for worker in run.workers):
+            await run.send_again(10)
+        await pause(3)
+    await pause(5)
+
+
 async def stall(run: Chaos) -> None:
     """Stop a process that holds jobs until others have completed them. Its late completions are refused."""
     hold = run.folder / "held"
@@ -131,6 +140,7 @@ FAULTS = [
     Fault("broker half open", broker_half_open),
     Fault("database cut off and back", database_cut),
     Fault("database half open", database_half_open),
+    Fault("database read-only after a failover", database_failover),
     Fault("a worker stalls longer than its lease", stall, once=True),
     Fault("every message twice, malformed ones among them", times=2, malformed=True),
     Fault("the store refuses 10 % of calls", environment={"CHAOS_STORE_REFUSES": "0.1"}),
@@ -221,7 +231,14 @@ async def test_processes_die_stall_and_are_replaced(kind: str) -> None:
 
 @short_only
 async def test_lines_and_servers_go_away_and_come_back(kind: str) -> None:
-    lines = {broker_restart, broker_cut, broker_half_open, database_cut, database_half_open}
+    lines = {
+        broker_restart,
+        broker_cut,
+        broker_half_open,
+        database_cut,
+        database_half_open,
+        database_failover,
+    }
     async with chaos(kind) as run:
         for _ in range(2):
             await run.start_worker()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from plexus_scoring.model.errors import StoreUnavailable
-from plexus_scoring.stores.sql import database as database_module
+from plexus_scoring.stores.sql import postgresql as postgresql_module
 from plexus_scoring.stores.sql import setup
 from plexus_scoring.stores.sql.database import Database
 from tests.support.clock import HANG_SECONDS
@@ -22,7 +22,7 @@ NO_ANSWER = text("SELECT pg_sleep(100000)")
 @pytest.fixture
 def patient_server(monkeypatch):
     """The server must not be the one that ends a statement."""
-    monkeypatch.setitem(database_module._POSTGRESQL_CONNECT, "options", "")
+    monkeypatch.setattr(postgresql_module, "BEGIN", "BEGIN")
 
 
 @pytest.fixture(scope="module")

@@ -95,9 +95,10 @@ class JobReads:
         key = await self._listing.newest_result(str(memo))
         return None if key is None else await self._result(key, account)
 
-    async def check(self) -> None:
-        """Return if the table is there with its indexes. Raises StoreUnavailable, ConfigurationError."""
+    async def check(self) -> str:
+        """Return the table's name if it is there with its indexes. Raises StoreUnavailable, ConfigurationError."""
         await check_table(self._table)
+        return f"table {self._table.name}"
 
     async def aclose(self) -> None:
         """Close nothing: client and threads belong to whoever made them."""

@@ -241,9 +241,12 @@ class PlexusApiJobStore:
             )
         )
 
-    async def check(self) -> None:
-        """Return if lease store, API, key and account work. Raises StoreUnavailable, ConfigurationError."""
-        await self._leases.check()
+    async def check(self) -> str:
+        """Return what the lease store is, if it, API, key and account work.
+
+        Raises StoreUnavailable, ConfigurationError.
+        """
+        leases = await self._leases.check()
         try:
             if self._account is None:
                 await self._reader.ask()
@@ -251,6 +254,7 @@ class PlexusApiJobStore:
                 await self._accounts.id_of(self._account)
         except Misconfigured as error:
             raise ConfigurationError(error.message) from error
+        return f"Plexus's API; leases: {leases}"
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""

@@ -10,6 +10,7 @@ from plexus_scoring.stores.clock import SystemClock
 from plexus_scoring.stores.sql.catalog import SqlCatalog, SqlCheckpoints
 from plexus_scoring.stores.sql.database import Database
 from plexus_scoring.stores.sql.jobs import SqlJobStore
+from plexus_scoring.stores.sql.postgresql import Prepare
 from plexus_scoring.stores.sql.purge import (
     CHECKPOINTS_KEPT_SECONDS,
     Purged,
@@ -69,7 +70,12 @@ class SqlStores:
 
 
 def connect(
-    url: str, *, clock: Clock | None = None, writers: int | None = None, readers: int = 4
+    url: str,
+    *,
+    clock: Clock | None = None,
+    writers: int | None = None,
+    readers: int = 4,
+    prepare: Prepare = "auto",
 ) -> SqlStores:
     """Return the stores in one database; nothing is opened before the first call.
 
@@ -78,9 +84,10 @@ def connect(
         clock: Time; None is the machine's.
         writers: Transactions that may write at once (PostgreSQL; SQLite has one).
         readers: Transactions that may read at once.
+        prepare: Whether PostgreSQL prepares statements; ``auto``: unless a pooler is in between.
     """
     clock = clock or SystemClock()
-    database = Database(url, writers=writers, readers=readers)
+    database = Database(url, writers=writers, readers=readers, prepare=prepare)
     return SqlStores(
         jobs=SqlJobStore(database, clock=clock),
         catalog=SqlCatalog(database, clock=clock),

@@ -21,6 +21,7 @@ from plexus_scoring.model.errors import (
     shorten,
 )
 from plexus_scoring.stores.sql.lines import Lines
+from plexus_scoring.stores.sql.postgresql import Pooled, Prepare, make_engine
 
 T = TypeVar("T")
 
@@ -37,17 +38,6 @@ _NO_URL = (
 _SQLITE_BUSY_MS = 10_000
 # Longer than the server lets a statement run: only a server or a line that is stuck takes so long.
 UNANSWERED_SECONDS = 30.0
-_POSTGRESQL_CONNECT = {
-    "connect_timeout": 5,
-    "application_name": "plexus-scoring",
-    # A peer that vanished without a word is noticed in seconds, not in the kernel's two hours.
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "options": "-c statement_timeout=20000 -c idle_in_transaction_session_timeout=30000",
-    "prepare_threshold": 1,
-}
 
 
 class Database:
@@ -64,14 +54,21 @@ class Database:
         writers: int | None = None,
         readers: int = 4,
         unanswered_seconds: float = UNANSWERED_SECONDS,
+        prepare: Prepare = "auto",
     ) -> None:
         parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.writers = 1 if self.is_sqlite else writers or 2
         # Without the options after "?", where a password may stand as well.
         self.name = parsed.set(query={}).render_as_string(hide_password=True)
-        self.engine = _engine(parsed, connections=self.writers + readers)
-        self._lines = None if self.is_sqlite else Lines(self.engine, limit=unanswered_seconds)
+        connections = self.writers + readers
+        self.pooled: Pooled | None = None
+        self._lines: Lines | None = None
+        if self.is_sqlite:
+            self.engine = _sqlite(parsed, connections=connections)
+        else:
+            self.engine, self.pooled = make_engine(parsed, connections=connections, prepare=prepare)
+            self._lines = Lines(self.engine, limit=unanswered_seconds)
         self._closed = False
         self._write_threads = ThreadPoolExecutor(self.writers, "sql-write")
         self._read_threads = ThreadPoolExecutor(readers, "sql-read")
@@ -83,6 +80,12 @@ class Database:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, in a transaction."""
         return await self._run(self._read_threads, work, write=False)
+
+    def describe(self, connection: Connection) -> str:
+        """Say in a few words what is at the other end of a connection."""
+        if self.pooled is None:
+            return "SQLite"
+        return self.pooled.describe(connection)
 
     async def aclose(self) -> None:
         """Close all connections, and cut those that wait for an answer. Safe to call twice."""
@@ -176,15 +179,7 @@ def _may_pass_at_once(error: SQLAlchemyError) -> bool:
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
 
 
-def _engine(url: URL, *, connections: int) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(
-            url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=10,
-            connect_args=_POSTGRESQL_CONNECT,
-        )
+def _sqlite(url: URL, *, connections: int) -> Engine:
     engine = create_engine(url, pool_size=connections, max_overflow=0, pool_timeout=10)
 
     @event.listens_for(engine, "connect")

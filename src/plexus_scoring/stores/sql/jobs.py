@@ -279,9 +279,14 @@ class SqlJobStore:
             lambda connection: queries.newest(connection, memo, account)
         )
 
-    async def check(self) -> None:
-        """Return if the database is there with our tables. Raises StoreUnavailable, ConfigurationError."""
-        await self._database.read(check_schema)
+    async def check(self) -> str:
+        """Return what the database is, if it has our tables. Raises StoreUnavailable, ConfigurationError."""
+
+        def work(connection: Connection) -> str:
+            check_schema(connection)
+            return self._database.describe(connection)
+
+        return await self._database.read(work)
 
     async def aclose(self) -> None:
         """Finish what is under way and close the connections."""

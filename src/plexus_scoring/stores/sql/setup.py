@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.stores.sql import schema
 from plexus_scoring.stores.sql.database import Database, parse_url
 
 # Any fixed number: whoever upgrades holds this advisory lock.
@@ -26,7 +27,7 @@ def upgrade(url: str) -> str:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         _make_directory(Path(str(parsed.database)).resolve().parent)
-    database = Database(url, writers=1, readers=1)
+    database = Database(url, writers=1, readers=1, prepare="off")
     config = _config()
 
     def work(connection: Connection) -> None:
@@ -51,13 +52,16 @@ def newest_version() -> str | None:
 
 
 def check_schema(connection: Connection) -> None:
-    """Raise ConfigurationError unless the tables are those of this version."""
+    """Raise ConfigurationError unless the tables are those of this version; refused where they are read-only."""
     there, wanted = _version(connection), newest_version()
     if there != wanted:
         raise ConfigurationError(
             f"the database is at version {there or 'none'}, this program needs {wanted}: "
             "run `plexus-scoring db upgrade`"
         )
+    if connection.dialect.name == "postgresql":
+        # A standby, and a session that outlived a failover, answer every question and take no write.
+        connection.execute(select(schema.jobs.c.id).limit(0).with_for_update())
 
 
 def _version(connection: Connection) -> str | None:
