@@ -206,7 +206,9 @@ class Settings:
         60.0,
     )
     max_attempts: Count = _setting(
-        "PLEXUS_MAX_ATTEMPTS", "Attempts after which a job is FAILED.", 5
+        "PLEXUS_MAX_ATTEMPTS",
+        "Attempts with an error after which a job is FAILED; workers that die under it count apart (at least 3).",
+        5,
     )
     job_timeout: Positive = _setting(
         "PLEXUS_JOB_TIMEOUT_SECONDS", "Longest time for one attempt at one job.", 280.0

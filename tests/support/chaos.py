@@ -337,6 +337,26 @@ class Chaos:
                 if not (stats.waiting or stats.delayed or stats.in_flight):
                     return
 
+    async def settle_with_one_worker(self, seconds: float, **extra: str) -> int:
+        """Keep one worker running until nothing is left to be done; return how many died."""
+        deaths = 0
+        settled = asyncio.create_task(self.until_settled(seconds))
+        try:
+            while not settled.done():
+                log = self.folder / f"worker-{deaths}.log"
+                process = self._spawn(log, PLEXUS_HEALTH_PORT="0", **extra)
+                try:
+                    while process.poll() is None and not settled.done():
+                        await asyncio.sleep(0.05)
+                finally:
+                    process.kill()
+                    process.wait()
+                deaths += not settled.done()
+            await settled
+        finally:
+            settled.cancel()
+        return deaths
+
     async def account(self) -> Account:
         account = Account(jobs=len(self.ids))
         dead = {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,21 @@ def holding_engine(folder: Path) -> None:
             (folder / context.job.id).touch()
             while folder.exists():  # noqa: ASYNC240  a look at a local file
                 await asyncio.sleep(0.01)
+        return await real(self, context)
+
+    mock.MockEngine.score = score  # type: ignore[method-assign]
+
+
+def killing_engine(job_id: str) -> None:
+    """End the process in the middle of one job."""
+    from plexus_scoring.engines import mock  # noqa: PLC0415  after the clock is wrong
+
+    real = mock.MockEngine.score
+
+    async def score(self: Any, context: Any) -> Any:
+        if context.job.id == job_id:
+            await asyncio.sleep(0.2)  # clock: so that others are at work; nothing waits for it
+            os.kill(os.getpid(), signal.SIGKILL)
         return await real(self, context)
 
     mock.MockEngine.score = score  # type: ignore[method-assign]
@@ -83,6 +99,8 @@ def main() -> None:
         slow_engine(seconds)
     if folder := environ.get("CHAOS_ENGINE_HOLDS"):
         holding_engine(Path(folder))
+    if job_id := environ.get("CHAOS_ENGINE_KILLS"):
+        killing_engine(job_id)
     if count := int(environ.get("CHAOS_RENEWALS_PER_LEASE", "0")):
         frequent_renewals(count)
     if share := float(environ.get("CHAOS_STORE_REFUSES", "0")):

@@ -24,6 +24,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         type: Name of the exception's class where the error was not foreseen.
         retryable: Whether another attempt may succeed.
         fault: Whether a message that ends this way belongs in the dead-letter queue.
+        failures: In a job's `last_error`, the attempts so far that ended with an error; the others' workers died.
     """
 
     code: str
@@ -31,6 +32,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str | None = None
     retryable: bool = False
     fault: bool = True
+    failures: int = 0
 
 
 class ScoringError(Exception):

@@ -30,6 +30,11 @@ class Policy:
     max_item_bytes: int = 20_000_000
     mock: bool = False
 
+    @property
+    def max_deaths(self) -> int:
+        """Workers that may die under a job; the last of them at least while it is alone."""
+        return max(self.max_attempts, 3)
+
     def retry_delay(self, attempt: int, *, retry_after: float | None = None) -> float:
         """Return the delay before the next attempt.
 

@@ -7,6 +7,7 @@ Each step leaves the stores such that a process may die after it and a redeliver
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from contextlib import AbstractContextManager
 
@@ -14,7 +15,6 @@ import msgspec
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import (
-    AttemptsExhausted,
     ErrorInfo,
     InvalidRequest,
     LeaseLost,
@@ -53,11 +53,12 @@ from plexus_scoring.ports import (
     ScoreContext,
     ScoringEngine,
 )
-from plexus_scoring.service import stand_ins
+from plexus_scoring.service import attempts, stand_ins
 from plexus_scoring.service.content import load
 from plexus_scoring.service.lease import HeldLease
 from plexus_scoring.service.policy import Policy
 from plexus_scoring.service.results import attach, keep_attempt, new_result, reused_result
+from plexus_scoring.service.turns import Turns
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.logs import JobScope, job_scope
 from plexus_scoring.telemetry.metrics import Metrics, NoMetrics
@@ -96,6 +97,7 @@ class ScoringService:
         self._policy = policy or Policy()
         self._metrics: Metrics = metrics or NoMetrics()
         self._checkpoints = checkpoints
+        self._turns = Turns()
 
     async def handle(self, request: ScoringRequest, deadline: float | None = None) -> Disposition:
         """Work on one request and say what is to become of its message.
@@ -127,7 +129,38 @@ class ScoringService:
     async def _claim_and_work(
         self, request: ScoringRequest, deadline: float | None, scope: JobScope
     ) -> Disposition:
-        """Step 1, and what follows from each of its answers."""
+        """Work beside other jobs; on one whose workers died again and again, alone."""
+        async with self._turns.shared():
+            disposition = await self._attempt(request, deadline, scope)
+        return disposition or await self._alone(request, deadline, scope)
+
+    async def _alone(
+        self, request: ScoringRequest, deadline: float | None, scope: JobScope
+    ) -> Disposition:
+        """Work while this process has no other job: should it die once more, no other job is charged for it."""
+        left = None if deadline is None else max(0.0, deadline - self._clock.now())
+        turn = self._turns.alone()
+        try:
+            async with asyncio.timeout(left):
+                await turn.__aenter__()
+        except TimeoutError:
+            log.info("no turn to run alone before the deadline, the message goes back")
+            return Retry(self._policy.retry_base, counted=False)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_exit(turn)
+            disposition = await self._attempt(request, deadline, scope, alone=True)
+            assert disposition is not None  # noqa: S101  only one that is not alone goes without
+            return disposition
+
+    async def _attempt(
+        self,
+        request: ScoringRequest,
+        deadline: float | None,
+        scope: JobScope,
+        *,
+        alone: bool = False,
+    ) -> Disposition | None:
+        """Step 1, and what follows from each of its answers. None: the job has to run alone."""
         try:
             answer = await self._claim(request)
         except InvalidRequest as refusal:
@@ -135,6 +168,9 @@ class ScoringService:
             return await self._unclaimable(request, refusal)
         match answer:
             case Claimed():
+                if not alone and attempts.must_be_alone(answer.job, self._policy):
+                    await self._step_back(answer)
+                    return None
                 return await self._work(request, answer, deadline, scope)
             case Finished():
                 return await self._finished(request, answer)
@@ -167,17 +203,27 @@ class ScoringService:
         Raises:
             StoreUnavailable: the store cannot be asked.
         """
-        claimed = await self._jobs.claim_oldest(
-            account=account, lease_seconds=self._policy.lease_seconds
-        )
-        if claimed is None:
-            return None
-        job = claimed.job
-        request = ScoringRequest(
-            scoring_job_id=job.id, request_id=job.request_id or job.id, account=job.account
-        )
+        async with self._turns.shared():
+            claimed = await self._jobs.claim_oldest(
+                account=account, lease_seconds=self._policy.lease_seconds
+            )
+            if claimed is None:
+                return None
+            job = claimed.job
+            request = ScoringRequest(
+                scoring_job_id=job.id, request_id=job.request_id or job.id, account=job.account
+            )
+            with _scope_of(request) as scope:
+                if not attempts.must_be_alone(job, self._policy):
+                    return job.id, await self._work(request, claimed, deadline, scope)
+                await self._step_back(claimed)
         with _scope_of(request) as scope:
-            return job.id, await self._work(request, claimed, deadline, scope)
+            return job.id, await self._alone(request, deadline, scope)
+
+    async def _step_back(self, claimed: Claimed) -> None:
+        """Give the job back until it can run alone: were this process to end before, it would be charged for that."""
+        log.warning("%d workers died under it: it runs alone", attempts.deaths(claimed.job))
+        await self._jobs.release(claimed.lease, delay=0.0, counted=False)
 
     async def _work(
         self, request: ScoringRequest, claimed: Claimed, deadline: float | None, scope: JobScope
@@ -187,9 +233,9 @@ class ScoringService:
         scope.fields["attempt"] = job.attempt
         started = self._clock.now()
         log.info("claimed", extra={"scorecard": job.scorecard, "score": job.score})
-        if job.attempt > self._policy.max_attempts:
+        if (exhausted := attempts.exhausted(job, self._policy)) is not None:
             await keep_attempt(self._attachments, job, scope)
-            return await self._fail(request, job, lease, _exhausted(job))
+            return await self._fail(request, job, lease, exhausted)
         limit = started + self._policy.job_timeout
         limit = limit if deadline is None else min(limit, deadline)
         try:
@@ -264,12 +310,14 @@ class ScoringService:
         await keep_attempt(self._attachments, job, scope)
         # Our own store being away says nothing about the job, so it costs the job nothing.
         counted = not isinstance(error, StoreUnavailable)
-        if not info.retryable or (counted and job.attempt >= self._policy.max_attempts):
+        failures = attempts.failures(job) + counted
+        if not info.retryable or failures >= self._policy.max_attempts:
             return await self._fail(request, job, lease, info)
         asked = error.retry_after if isinstance(error, ScoringError) else None
         delay = self._policy.retry_delay(job.attempt, retry_after=asked)
+        ended = msgspec.structs.replace(info, failures=failures)
         try:
-            await self._jobs.release(lease, delay=delay, counted=counted, error=info)
+            await self._jobs.release(lease, delay=delay, counted=counted, error=ended)
         except LeaseLost as lost:
             return self._drop(lost)
         self._metrics.count(names.RETRIES, code=info.code)
@@ -349,12 +397,3 @@ def _scope_of(request: ScoringRequest) -> AbstractContextManager[JobScope]:
         scoring_job_id=request.scoring_job_id,
         account=request.account,
     )
-
-
-def _exhausted(job: ScoringJob) -> ErrorInfo:
-    """What to say of a job whose every attempt ended without an answer."""
-    attempts = job.attempt - 1
-    text = f"{attempts} attempts ended without an answer, the last because its worker died or overslept"
-    if job.last_error is not None:
-        text += f"; before that: {job.last_error.message}"
-    return AttemptsExhausted(text).info()

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from plexus_scoring.model.job import JobStatus
 from tests.support.chaos import Account, Chaos, chaos, finish
 from tests.support.clock import HANG_SECONDS
+from tests.support.stores import key
 
 LONG = "CHAOS_JOBS" in os.environ
 JOBS = int(os.environ.get("CHAOS_JOBS", "60"))
@@ -243,6 +245,29 @@ async def test_lines_and_servers_go_away_and_come_back(kind: str) -> None:
         for _ in range(2):
             await run.start_worker()
         await strike_all(run, [fault for fault in FAULTS if fault.strike in lines])
+
+
+@short_only
+async def test_a_job_that_kills_its_worker_takes_no_neighbour_along(kind: str) -> None:
+    async with chaos(kind) as run:
+        await run.submit(10)
+        killer = run.ids[3]
+        deaths = await run.settle_with_one_worker(
+            SECONDS,
+            CHAOS_ENGINE_KILLS=killer,
+            CHAOS_ENGINE_SECONDS="0.4",
+            PLEXUS_MAX_ATTEMPTS="3",
+            PLEXUS_RABBITMQ_PREFETCH="10",
+        )
+        jobs = {job_id: await run.stores.jobs.get(key(job_id)) for job_id in run.ids}
+        failed = {name: job for name, job in jobs.items() if job.status is JobStatus.FAILED}
+        dead = [message async for message in run.rig.admin.dead_letters(100)]
+    assert {name: job.last_error.code for name, job in failed.items()} == {
+        killer: "attempts_exhausted"
+    }
+    assert all(job.status is JobStatus.COMPLETED for job in jobs.values() if job.id != killer)
+    assert [message.reason_code for message in dead] == ["attempts_exhausted"]
+    assert deaths == 3
 
 
 @short_only
