@@ -75,7 +75,7 @@ class AttachmentsBucket(Construct):
         role.add_to_policy(
             iam.PolicyStatement(
                 sid="Attachments",
-                actions=["s3:GetObject", "s3:PutObject"],
+                actions=["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
                 resources=[self.bucket.arn_for_objects("*")],
             )
         )
@@ -84,7 +84,7 @@ class AttachmentsBucket(Construct):
             role.add_to_policy(
                 iam.PolicyStatement(
                     sid="Items",
-                    actions=["s3:GetObject"],
+                    actions=["s3:GetObject", "s3:GetObjectVersion"],
                     resources=[f"{bucket}/*" for bucket in others],
                 )
             )

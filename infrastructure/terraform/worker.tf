@@ -89,7 +89,7 @@ data "aws_iam_policy_document" "task" {
     for_each = var.attachments_bucket == "" ? [] : [var.attachments_bucket]
 
     content {
-      actions   = ["s3:GetObject", "s3:PutObject"]
+      actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
       resources = ["arn:aws:s3:::${statement.value}/*"]
     }
   }

@@ -16,7 +16,7 @@ _sender = SqsSender(_application.aws, _settings.request_queue_url or "")
 
 
 async def _enqueue(job: ScoringJob) -> None:
-    await _sender.send(OutgoingMessage(encode_request(job)))
+    await _sender.send(OutgoingMessage(encode_request(job), group=job.id))
 
 
 async def _sweep() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
@@ -89,7 +89,8 @@ class S3Attachments:
         """Close nothing: client and threads belong to whoever made them."""
 
     def _fetch(self, ref: ObjectRef) -> bytes:
-        answer = self._client.get_object(Bucket=ref.bucket, Key=ref.key)
+        version: dict[str, Any] = {} if ref.version is None else {"VersionId": ref.version}
+        answer = self._client.get_object(Bucket=ref.bucket, Key=ref.key, **version)
         with answer["Body"] as stream:
             if self._max_bytes is not None and answer["ContentLength"] > self._max_bytes:
                 raise InvalidRequest(

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 
 
-class ObjectRef(msgspec.Struct, frozen=True):
-    """An object in S3 (or, on the embedded default, a file of that bucket's directory)."""
+class ObjectRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object in S3 (or, on the embedded default, a file of that bucket's directory).
+
+    `version` is one of a versioned bucket; None: the newest. Directories have no versions.
+    """
 
     bucket: str
     key: str
+    version: str | None = None
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,9 @@ from plexus_scoring.model.result import AttachmentKeys, ScoreResult
 from plexus_scoring.model.scorecard import composed
 
 # W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
-_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?")
+_TRACEPARENT = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?"
+)
 
 MAX_ID_CHARACTERS = 512
 RESPONSE_VERSION = 1
@@ -166,6 +168,7 @@ def refused(
 class _InlineObject(msgspec.Struct):
     bucket: str
     key: str
+    version: str | None = None
 
 
 class _InlineItem(msgspec.Struct):
@@ -283,7 +286,7 @@ def _inline_request(typed: _Body, extra: dict[str, Any], account: str) -> Scorin
             text=item.text if item.text is None else well_formed(item.text),
             metadata=item.metadata or {},
             external_id=item.external_id,
-            s3=ObjectRef(item.s3.bucket, item.s3.key) if item.s3 else None,
+            s3=ObjectRef(item.s3.bucket, item.s3.key, item.s3.version) if item.s3 else None,
         )
     elif item_id is None:
         raise InvalidRequest("the inline job's item is empty: give item.text, item.s3 or item.id")

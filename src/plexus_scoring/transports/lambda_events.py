@@ -36,6 +36,8 @@ _MILLISECONDS = re.compile("[0-9]{1,15}")
 _MESSAGE_ID = re.compile("[!-~]{1,100}")
 _CREATED = "ObjectCreated:"
 _MAX_NAMED = 100
+# The class that SQS's extended clients name before a pointer, the present one and the one before.
+_POINTERS = (".PayloadS3Pointer", ".MessageS3Pointer")
 
 
 class SqsMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,10 +145,10 @@ def encode_work(work: Work) -> str:
     if isinstance(work, Unreadable):
         return _dumped(work.record)
     if isinstance(work, ObjectCreated):
-        detail = {
-            "bucket": {"name": work.ref.bucket},
-            "object": {"key": work.ref.key, "sequencer": work.tag},
-        }
+        thing = {"key": work.ref.key, "sequencer": work.tag}
+        if work.ref.version is not None:
+            thing["version-id"] = work.ref.version
+        detail = {"bucket": {"name": work.ref.bucket}, "object": thing}
         return json.dumps({"source": "aws.s3", "detail": detail})
     body: dict[str, Any] = dict(work.extra) | {"request_id": work.request_id}
     if work.new is None:
@@ -219,9 +221,31 @@ def _objects(detail: object, *, decode_key: bool) -> list[ObjectCreated]:
         raise InvalidRequest("the S3 notification has no bucket.name or no object.key")
     # S3's own notifications have URL-encoded keys, EventBridge's have not.
     key = unquote_plus(key) if decode_key else key
+    if key.endswith("/"):
+        return []  # what consoles make of "create folder"; it has no text
     tags = (_field(thing, tag) for tag in ("versionId", "version-id", "sequencer", "eTag", "etag"))
     tag = next((tag for tag in tags if isinstance(tag, str) and tag), "")
-    return [ObjectCreated(ref=ObjectRef(name, key), tag=tag)]
+    versions = (_field(thing, name) for name in ("versionId", "version-id"))
+    version = next((each for each in versions if isinstance(each, str) and each), None)
+    return [ObjectCreated(ref=ObjectRef(name, key, version), tag=tag)]
+
+
+def pointed_to(value: object) -> ObjectRef | None:
+    """Return where the body of a message of SQS's extended client lies; None for any other body.
+
+    Raises InvalidRequest for a pointer that names no object.
+    """
+    if not (isinstance(value, list) and value and isinstance(value[0], str)):
+        return None
+    if not value[0].endswith(_POINTERS):
+        return None
+    about = value[1] if len(value) == 2 else None  # noqa: PLR2004  class and fields
+    bucket, key = _field(about, "s3BucketName"), _field(about, "s3Key")
+    if not (_is_text(bucket) and _is_text(key)):
+        raise InvalidRequest(
+            "the message is a pointer of SQS's extended client (PayloadS3Pointer) without s3BucketName or s3Key"
+        )
+    return ObjectRef(bucket, key)
 
 
 def _sqs_record(record: object) -> SqsMessage:

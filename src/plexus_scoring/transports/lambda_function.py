@@ -31,12 +31,12 @@ from plexus_scoring.transports.lambda_events import (
     read_event,
 )
 from plexus_scoring.transports.sqs import change_visibility, string_attributes
+from plexus_scoring.transports.sqs_fifo import delay as sqs_delay
+from plexus_scoring.transports.sqs_fifo import placing
 from plexus_scoring.transports.sqs_messages import SqsMessages, summary
 
 log = logging.getLogger(__name__)
 
-MAX_DELAY = 900
-"""SQS's longest delay of a new message, in seconds."""
 UNFORESEEN_RETRY_SECONDS = 30.0
 
 
@@ -189,6 +189,7 @@ class ScoringFunction:
                 MaxNumberOfMessages=1,
                 WaitTimeSeconds=1,
                 MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
             )
         except (BotoCoreError, ClientError) as error:
             raise translate(error, f"queue {url}") from error
@@ -199,6 +200,7 @@ class ScoringFunction:
                 body=message["Body"],
                 queue=url,
                 attributes=string_attributes(message.get("MessageAttributes", {})),
+                group=message.get("Attributes", {}).get("MessageGroupId"),
             )
             for message in answer.get("Messages", [])
         ]
@@ -253,7 +255,8 @@ class ScoringFunction:
                 self._aws.sqs.send_message,
                 QueueUrl=self._request_queue_url,
                 MessageBody=encode_work(work),
-                DelaySeconds=min(MAX_DELAY, max(0, round(retry.after))),
+                **sqs_delay(self._request_queue_url, retry.after),
+                **placing(self._request_queue_url, _identifier(work, 0)),
             )
         except (BotoCoreError, ClientError) as error:
             raise translate(error, f"queue {self._request_queue_url}") from error

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import PurePosixPath
 
+import msgspec
+
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request
 from plexus_scoring.ports import AttachmentStore
@@ -45,7 +47,7 @@ async def request_of_object(
             "request_id": request_id,
             "scorecard": scorecard,
             "score": score,
-            "item": {"id": path.stem, "s3": {"bucket": ref.bucket, "key": ref.key}},
+            "item": {"id": path.stem, "s3": msgspec.to_builtins(ref)},
         },
         default_account=default_account,
     )

@@ -32,6 +32,7 @@ from plexus_scoring.transports.rabbitmq_connection import (
     CONNECTION_ERRORS,
     RabbitConnection,
     carried,
+    copied,
     fits,
     persistent,
 )
@@ -45,6 +46,8 @@ REASON_HEADER = "x-plexus-reason"
 REASON_TYPE_HEADER = "x-plexus-reason-type"
 DIED_AT_HEADER = "x-plexus-died-at"
 SOURCE_HEADER = "x-plexus-source"
+EXPIRATION_HEADER = "x-plexus-expiration"
+"""The sender's, while the message waits for its next attempt."""
 OUR_REASON_HEADERS = frozenset(
     {REASON_CODE_HEADER, REASON_HEADER, REASON_TYPE_HEADER, DIED_AT_HEADER, SOURCE_HEADER}
 )
@@ -207,16 +210,18 @@ class RabbitSource:
         *,
         to: str,
         exchange: str = "",
+        waits: bool = False,
     ) -> None:
-        """Publish a copy elsewhere, confirmed, and acknowledge the original. Raises StoreUnavailable."""
+        """Publish a copy elsewhere, confirmed, and acknowledge the original. Raises StoreUnavailable.
+
+        `waits`: the place is a delay queue.
+        """
         old = message.header.properties
-        properties = persistent(
-            message_id=old.message_id,
-            correlation_id=old.correlation_id,
-            reply_to=old.reply_to,
-            timestamp=old.timestamp,
-            headers=headers,
-        )
+        expiration = headers.pop(EXPIRATION_HEADER, None) or old.expiration
+        if expiration is not None and waits:
+            # In a delay queue it would end the wait; the broker takes it off as it moves the message on.
+            headers[EXPIRATION_HEADER], expiration = expiration, None
+        properties = copied(old, headers=headers, expiration=expiration)
         try:
             await self._connection.publish(
                 message.body, properties, routing_key=to, exchange=exchange
@@ -256,7 +261,7 @@ class _RabbitDelivery:
         headers[DELIVERIES_HEADER] = self.envelope.deliveries + counted
         topology = self._source.topology
         to = topology.retry(after) if after > 0 else topology.request
-        await self._move(headers, to=to)
+        await self._move(headers, to=to, waits=after > 0)
 
     async def dead_letter(self, reason: ErrorInfo) -> None:
         headers = _own_headers(self._message) | reason_headers(reason, self._source.name)
@@ -276,9 +281,9 @@ class _RabbitDelivery:
     async def abandon(self) -> None:
         await self.retry(0.0, counted=False)
 
-    async def _move(self, headers: dict[str, Any], *, to: str) -> None:
+    async def _move(self, headers: dict[str, Any], *, to: str, waits: bool) -> None:
         try:
-            await self._source.move(self._message, headers, to=to)
+            await self._source.move(self._message, headers, to=to, waits=waits)
         except StoreUnavailable:
             try:
                 await self._source.requeue(self._message)

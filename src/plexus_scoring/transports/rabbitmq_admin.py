@@ -15,6 +15,7 @@ from plexus_scoring.transports.base import Choose, DeadMessage, QueueStats
 from plexus_scoring.transports.rabbitmq import (
     DELIVERIES_HEADER,
     DIED_AT_HEADER,
+    EXPIRATION_HEADER,
     OUR_REASON_HEADERS,
     REASON_CODE_HEADER,
     REASON_HEADER,
@@ -23,6 +24,7 @@ from plexus_scoring.transports.rabbitmq_connection import (
     CONNECTION_ERRORS,
     RabbitConnection,
     carried,
+    copied,
     persistent,
 )
 from plexus_scoring.transports.rabbitmq_topology import RETRY_STEPS, Topology
@@ -131,13 +133,8 @@ class RabbitAdmin:
             and name != DELIVERIES_HEADER
             and not name.startswith(("x-death", "x-first-death-", "x-last-death-", "x-delivery-"))
         }
-        properties = persistent(
-            message_id=old.message_id,
-            correlation_id=old.correlation_id,
-            reply_to=old.reply_to,
-            timestamp=old.timestamp,
-            headers=headers,
-        )
+        expiration = headers.pop(EXPIRATION_HEADER, None) or old.expiration
+        properties = copied(old, headers=headers, expiration=expiration)
         await self._connection.publish(
             bytes(message.body), properties, routing_key=self._topology.request
         )

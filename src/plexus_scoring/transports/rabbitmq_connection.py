@@ -221,6 +221,27 @@ def persistent(
     )
 
 
+def copied(old: Properties, *, headers: Mapping[str, Any], expiration: str | None) -> Properties:
+    """Return the properties of a copy: as the message came, but persistent, and without the sender's user id.
+
+    The broker takes a user id from its owner's connection only.
+    """
+    return Properties(
+        content_type=old.content_type,
+        content_encoding=old.content_encoding,
+        delivery_mode=2,
+        priority=old.priority,
+        correlation_id=old.correlation_id,
+        reply_to=old.reply_to,
+        expiration=expiration,
+        message_id=old.message_id,
+        timestamp=old.timestamp,
+        message_type=old.message_type,
+        app_id=old.app_id,
+        headers=dict(headers),
+    )
+
+
 def fits(text: str | None) -> bool:
     """Whether AMQP can carry this as a short string."""
     return text is None or len(text.encode()) <= SHORT_BYTES

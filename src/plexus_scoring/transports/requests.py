@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.model.disposition import DeadLetter, Disposition, Retry
-from plexus_scoring.model.errors import InvalidRequest, StoreUnavailable
+from plexus_scoring.model.errors import InvalidRequest, ScoringError, StoreUnavailable
 from plexus_scoring.model.messages import ScoringRequest, decode_json, parse_request, refused
 from plexus_scoring.ports import Responder
 from plexus_scoring.telemetry import names, tracing
@@ -79,7 +79,7 @@ class RequestHandler:
 
 async def refuse(
     responder: Responder | None,
-    error: InvalidRequest,
+    error: ScoringError,
     body: object,
     *,
     message_id: str,

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from plexus_scoring.aws import Aws, translate
+from plexus_scoring.aws import Aws, error_code, translate
 from plexus_scoring.model.errors import ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
+from plexus_scoring.transports.sqs_fifo import digest, placing
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import (
@@ -34,6 +35,7 @@ MAX_BYTES = 1_048_576
 """Largest message, and largest batch together (AWS, "Amazon SQS message quotas")."""
 MAX_VISIBILITY = 43_200
 """Twelve hours, SQS's limit of a visibility timeout."""
+_SPARE_BYTES = 64  # for the mark that a dead letter was cut
 _VISIBILITY_CALLS = 4  # at a time: threads of the pool stay free, and a deadline is noticed
 
 # What SQS takes for the name of an attribute; those of a forged event may be others.
@@ -42,13 +44,32 @@ _ATTRIBUTE_NAME = re.compile(r"(?!(?i:aws|amazon)\.)(?=.{1,256}\Z)[\w-]+(\.[\w-]
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+_REFUSED = frozenset(
+    {
+        "InvalidParameterValue",
+        "InvalidMessageContents",
+        "BatchRequestTooLong",
+        "AWS.SimpleQueueService.BatchRequestTooLong",
+    }
+)
+
+
+class MessageRefused(StoreUnavailable):
+    """The queue will never take this message: it is longer than the queue allows, for example."""
+
+
 class OutgoingMessage(msgspec.Struct, frozen=True):
-    """A message to be sent: its body and its string attributes."""
+    """A message to be sent: its body and its string attributes.
+
+    Attributes:
+        group: On a FIFO queue, its message group; default: a group of its own.
+        once: On a FIFO queue, what makes two messages the same one; default: every message is another.
+    """
 
     body: str
     attributes: Mapping[str, str] = {}
     group: str | None = None
-    deduplication: str | None = None
+    once: str | None = None
 
     @property
     def size(self) -> int:
@@ -79,6 +100,7 @@ class SqsSender:
         """Send one message, in one request with whatever else is waiting now.
 
         Raises:
+            MessageRefused: the queue will never take it.
             StoreUnavailable: SQS did not take it.
         """
         loop = asyncio.get_running_loop()
@@ -102,15 +124,21 @@ class SqsSender:
             task.add_done_callback(self._tasks.discard)
 
     async def _send_batch(self, batch: list[_Waiting]) -> None:
-        entries = [_entry(str(index), one.message) for index, one in enumerate(batch)]
+        entries = [_entry(str(index), one.message, self._url) for index, one in enumerate(batch)]
         try:
             answer = await self._aws.call(
                 self._aws.sqs.send_message_batch, QueueUrl=self._url, Entries=entries
             )
         except Exception as error:  # noqa: BLE001  whatever it is belongs to those who wait for this batch
+            refused = error_code(error) in _REFUSED
+            if refused and len(batch) > 1:  # by one of them: find it
+                for one in batch:
+                    await self._send_batch([one])
+                return
             if isinstance(error, BotoCoreError | ClientError):
+                kind = MessageRefused if refused else StoreUnavailable
                 # Also for a queue that does not exist: a deployment's mistake, not the message's.
-                error = StoreUnavailable(translate(error, f"queue {self._url}").message)
+                error = kind(translate(error, f"queue {self._url}").message)
             for one in batch:
                 if not one.future.done():
                     one.future.set_exception(error)
@@ -124,9 +152,20 @@ class SqsSender:
                 one.future.set_result(None)
             else:
                 reason = f"{entry['Code']}: {entry.get('Message', '')}"
-                one.future.set_exception(
-                    StoreUnavailable(f"queue {self._url} refused a message: {reason}")
-                )
+                kind = MessageRefused if entry.get("SenderFault") else StoreUnavailable
+                one.future.set_exception(kind(f"queue {self._url} refused a message: {reason}"))
+
+    async def limit(self) -> int:
+        """Return how many bytes the queue allows a message. Raises StoreUnavailable."""
+        try:
+            answer = await self._aws.call(
+                self._aws.sqs.get_queue_attributes,
+                QueueUrl=self._url,
+                AttributeNames=["MaximumMessageSize"],
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable(translate(error, f"queue {self._url}").message) from error
+        return int(answer.get("Attributes", {}).get("MaximumMessageSize", MAX_BYTES))
 
 
 class SqsResponder:
@@ -141,12 +180,23 @@ class SqsResponder:
         attributes = {"request_id": response.request_id}
         if response.traceparent:
             attributes["traceparent"] = response.traceparent
-        body = json.dumps(response.body())
-        for left_out in ("explanation", "value"):
-            if len(body) > MAX_BYTES - 1_024:
+        value, refusal = response.body(), ""
+        group = response.scoring_job_id or response.request_id
+        for left_out in (None, "explanation", "value"):
+            if left_out is not None:
                 # The stored result has it whole; a message must not be lost over its length.
-                body = json.dumps(json.loads(body) | {left_out: None, "truncated": True})
-        await self._sender.send(OutgoingMessage(body, attributes))
+                value = value | {left_out: None, "truncated": True}
+            body = json.dumps(value)
+            if len(body) > MAX_BYTES - 1_024 and left_out != "value":
+                continue
+            try:
+                await self._sender.send(OutgoingMessage(body, attributes, group, digest(body)))
+            except MessageRefused as error:
+                refusal = error.message
+            else:
+                return
+        # Refused for good, whatever is left out: the result is stored, and trying for ever would not send it.
+        log.error("response not sent: %s", refusal)
 
     async def aclose(self) -> None:
         """Nothing to close: the process's `Aws` is closed by who made it."""
@@ -160,7 +210,14 @@ class DeadLetterQueue:
         self._sender = sender
 
     async def put(
-        self, body: str, reason: ErrorInfo, *, attributes: Mapping[str, str], source: str
+        self,
+        body: str,
+        reason: ErrorInfo,
+        *,
+        attributes: Mapping[str, str],
+        source: str,
+        message_id: str = "",
+        group: str | None = None,
     ) -> None:
         """Keep a message. SQS allows ten attributes; ours come first.
 
@@ -169,6 +226,8 @@ class DeadLetterQueue:
             reason: Why it can never work.
             attributes: The message's own string attributes.
             source: The queue that it came from.
+            message_id: SQS's id of the message, by which a FIFO queue recognises a repetition.
+            group: The message's own group.
         """
         ours = {
             "reason_code": reason.code,
@@ -183,11 +242,19 @@ class DeadLetterQueue:
             if name not in ours and value and _ATTRIBUTE_NAME.fullmatch(name)
         }
         kept = dict(list((ours | theirs).items())[:10])
-        message = OutgoingMessage(attribute_text(body) or " ", kept)
-        if message.size > MAX_BYTES:
-            cut = message.body.encode()[: MAX_BYTES - 8_192].decode(errors="ignore")
-            message = OutgoingMessage(cut, ours | {"truncated": "true"})
-        await self._sender.send(message)
+        once = digest(source, message_id) if message_id else None
+        message = OutgoingMessage(attribute_text(body) or " ", kept, group, once)
+        if message.size <= MAX_BYTES:
+            try:
+                await self._sender.send(message)
+            except MessageRefused as error:
+                log.warning("dead letter is shortened: %s", error)
+            else:
+                return
+        room = await self._sender.limit() - OutgoingMessage("", ours).size - _SPARE_BYTES
+        cut = message.body.encode()[: max(1, room)].decode(errors="ignore")
+        short = OutgoingMessage(cut, ours | {"truncated": "true"}, group, once)
+        await self._sender.send(short)
 
 
 async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str, float]]) -> None:
@@ -266,7 +333,9 @@ def string_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
-def _entry(entry_id: str, message: OutgoingMessage) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(
+    entry_id: str, message: OutgoingMessage, queue_url: str
+) -> SendMessageBatchRequestEntryTypeDef:
     attributes: dict[str, MessageAttributeValueTypeDef] = {
         name: {"DataType": "String", "StringValue": value}
         for name, value in message.attributes.items()
@@ -276,8 +345,6 @@ def _entry(entry_id: str, message: OutgoingMessage) -> SendMessageBatchRequestEn
         "MessageBody": message.body,
         "MessageAttributes": attributes,
     }
-    if message.group is not None:
-        entry["MessageGroupId"] = message.group
-    if message.deduplication is not None:
-        entry["MessageDeduplicationId"] = message.deduplication
+    group = message.group or digest(message.body)
+    entry.update(placing(queue_url, group, once=message.once))  # type: ignore[typeddict-item]
     return entry

@@ -16,10 +16,11 @@ from plexus_scoring.transports.sqs import (
     redrive_target,
     string_attributes,
 )
+from plexus_scoring.transports.sqs_fifo import delay as sqs_delay
+from plexus_scoring.transports.sqs_fifo import placing
 
 LOOK_SECONDS = 60
 """For how long a looked-at dead letter is hidden at most; it is shown again as soon as the look ends."""
-MAX_DELAY_SECONDS = 900
 REASON_ATTRIBUTES = frozenset({"reason_code", "reason", "reason_type", "source", "truncated"})
 
 
@@ -41,7 +42,9 @@ class SqsAdmin:
         attributes = {"request_id": request_id}
         if traceparent:
             attributes["traceparent"] = traceparent
-        await self._send(body, attributes, delay=delay)
+        await self._send(
+            body, attributes, **sqs_delay(self._url, delay), **placing(self._url, request_id)
+        )
 
     async def stats(self) -> QueueStats:
         """Count; SQS's counts are approximate."""
@@ -77,9 +80,11 @@ class SqsAdmin:
                 if not await choose(_dead(message)):
                     continue
                 attributes = string_attributes(message.get("MessageAttributes", {}))
+                group = message.get("Attributes", {}).get("MessageGroupId")
                 await self._send(
                     message["Body"],
                     {k: v for k, v in attributes.items() if k not in REASON_ATTRIBUTES},
+                    **placing(self._url, group or message["MessageId"], once=message["MessageId"]),
                 )
                 await self._call(
                     self._aws.sqs.delete_message,
@@ -116,16 +121,16 @@ class SqsAdmin:
                 seen.add(message["MessageId"])
                 yield message
 
-    async def _send(self, body: str, attributes: dict[str, str], *, delay: float = 0.0) -> None:
+    async def _send(self, body: str, attributes: dict[str, str], **more: Any) -> None:
         await self._call(
             self._aws.sqs.send_message,
             self._url,
             MessageBody=body,
-            DelaySeconds=min(MAX_DELAY_SECONDS, round(delay)),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in attributes.items()
             },
+            **more,
         )
 
     async def _attributes(self, url: str) -> dict[str, str]:

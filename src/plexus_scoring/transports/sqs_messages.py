@@ -27,6 +27,7 @@ from plexus_scoring.transports.lambda_events import (
     SqsMessage,
     Unreadable,
     Work,
+    pointed_to,
     read_work,
 )
 from plexus_scoring.transports.objects import request_of_object
@@ -102,9 +103,14 @@ class SqsMessages:
         value: object = None
         try:
             value = decode_json(message.body)
+            if (ref := pointed_to(value)) is not None:
+                value = decode_json(await self._attachments.read(ref))
             parts = read_work(value, default_account=self._account, correlation_id=exchange)
-        except InvalidRequest as error:
+        except (InvalidRequest, NotFound) as error:
             return await self._refuse(message, error, value, exchange)
+        except StoreUnavailable as error:
+            log.warning("the message's body is not readable now: %s", error)
+            return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
         trace = valid_traceparent(message.attributes.get("traceparent"))
         dispositions = [
             await self.work_on_part(_with_trace(part, trace), deadline) for part in parts
@@ -139,7 +145,7 @@ class SqsMessages:
     async def _refuse(
         self,
         message: SqsMessage,
-        error: InvalidRequest,
+        error: InvalidRequest | NotFound,
         value: object = None,
         exchange: str | None = None,
     ) -> Ack | Retry:
@@ -167,7 +173,12 @@ class SqsMessages:
                 )
                 return Retry(0.0)
             await queue.put(
-                message.body, reason, attributes=message.attributes, source=message.queue
+                message.body,
+                reason,
+                attributes=message.attributes,
+                source=message.queue,
+                message_id=message.message_id,
+                group=message.group,
             )
         except (StoreUnavailable, NotFound) as error:
             log.error("dead-letter queue not reachable, the message stays: %s", error)  # noqa: TRY400

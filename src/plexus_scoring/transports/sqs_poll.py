@@ -33,6 +33,7 @@ from plexus_scoring.transports.sqs import (
     redrive_target,
     string_attributes,
 )
+from plexus_scoring.transports.sqs_fifo import is_fifo
 from plexus_scoring.transports.sqs_messages import SqsMessages
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ class SqsSource:
         self._polls: set[asyncio.Task[list[_SqsDelivery]]] = set()
         self._busy = False
         self._buffer: deque[_SqsDelivery] = deque()
+        # Of FIFO groups with a message in our hands: what must wait for its end.
+        self._groups: dict[str, deque[_SqsDelivery]] = {}
+        self._freed = asyncio.Event()
         self._stopped = False
         self._refused: str | None = None
         self._deletes: _Together[str] = _Together(self._delete)
@@ -122,8 +126,16 @@ class SqsSource:
 
     async def _collect(self) -> None:
         when = asyncio.ALL_COMPLETED if self._stopped else asyncio.FIRST_COMPLETED
-        ended, _ = await asyncio.wait(self._polls, return_when=when)
-        done = ended & self._polls  # but for what `extend` took meanwhile
+        self._freed.clear()
+        freed = asyncio.create_task(self._freed.wait())
+        try:
+            waited: set[asyncio.Task[Any]] = {*self._polls}
+            if not self._stopped:
+                waited.add(freed)
+            await asyncio.wait(waited, return_when=when)
+        finally:
+            freed.cancel()
+        done = {poll for poll in self._polls if poll.done()}  # but for what `extend` took
         self._polls -= done
         failure: ScoringError | None = None
         for poll in done:
@@ -131,7 +143,7 @@ class SqsSource:
             if error is None:
                 received = poll.result()
                 self._busy = len(received) == MAX_BATCH
-                self._buffer.extend(received)
+                self._queue(received)
             elif isinstance(error, ScoringError):
                 failure = error
             else:
@@ -161,10 +173,11 @@ class SqsSource:
         """Extend these, what waits in the buffer, and what polls have brought that nobody has collected yet."""
         for poll in [poll for poll in self._polls if poll.done() and poll.exception() is None]:
             self._polls.remove(poll)
-            self._buffer.extend(poll.result())
+            self._queue(poll.result())
         held = [delivery for delivery in deliveries if isinstance(delivery, _SqsDelivery)]
         seconds = self.hold_seconds or VISIBILITY_SECONDS
-        waits = [(delivery.handle, seconds) for delivery in (*held, *self._buffer)]
+        behind = (each for group in self._groups.values() for each in group)
+        waits = [(delivery.handle, seconds) for delivery in (*held, *self._buffer, *behind)]
         if not waits:
             return
         await change_visibility(self._aws, self.name, waits)
@@ -189,6 +202,32 @@ class SqsSource:
     async def aclose(self) -> None:
         """Nothing to close: `Aws` belongs to who made it."""
 
+    def _queue(self, received: Sequence[_SqsDelivery]) -> None:
+        """Line up what came; of a FIFO group one message at a time."""
+        for delivery in received:
+            group = delivery.group
+            if group is None:
+                self._buffer.append(delivery)
+            elif group in self._groups:
+                self._groups[group].append(delivery)
+            else:
+                self._groups[group] = deque()
+                self._buffer.append(delivery)
+
+    async def ended(self, delivery: _SqsDelivery, *, done: bool) -> None:
+        """Let the next message of the group go; where this one comes back, so must those after it."""
+        if delivery.group is None:
+            return
+        behind = self._groups.pop(delivery.group, deque())
+        if not done or self._stopped:
+            for each in behind:
+                await self.set_visibility(each.handle, 0)
+            return
+        if behind:
+            self._groups[delivery.group] = behind
+            self._buffer.append(behind.popleft())
+            self._freed.set()
+
     async def delete(self, handle: str) -> None:
         """Delete, in one request with what else is deleted now."""
         await self._deletes.add(handle)
@@ -202,7 +241,12 @@ class SqsSource:
         if self._dead is None:
             raise StoreUnavailable("the dead-letter queue is not known yet")
         await self._dead.put(
-            message.body, reason, attributes=message.attributes, source=message.queue
+            message.body,
+            reason,
+            attributes=message.attributes,
+            source=message.queue,
+            message_id=message.message_id,
+            group=message.group,
         )
 
     async def _delete(self, handles: list[str]) -> None:
@@ -243,6 +287,7 @@ class _SqsDelivery:
             sent_at=int(sent) / 1_000 if sent else None,
             group=about.get("MessageGroupId"),
         )
+        self.group = self._message.group if is_fifo(source.name) else None
         self.envelope = SqsEnvelope(
             message_id=message["MessageId"],
             body=message["Body"],
@@ -253,18 +298,30 @@ class _SqsDelivery:
         )
 
     async def ack(self) -> None:
-        await self._source.delete(self.handle)
+        await self._deleted()
+
+    async def _deleted(self) -> None:
+        done = False
+        try:
+            await self._source.delete(self.handle)
+            done = True
+        finally:
+            await self._source.ended(self, done=done)
 
     async def retry(self, after: float, *, counted: bool) -> None:
         del counted  # SQS counts every receive
-        await self._source.set_visibility(self.handle, math.ceil(after))
+        try:
+            await self._source.set_visibility(self.handle, math.ceil(after))
+        finally:
+            await self._source.ended(self, done=False)
 
     async def dead_letter(self, reason: ErrorInfo) -> None:
         try:
             await self._source.bury(self._message, reason)
-        except NotFound as error:
+        except (NotFound, StoreUnavailable) as error:
+            await self._source.ended(self, done=False)
             raise StoreUnavailable(error.message) from error
-        await self._source.delete(self.handle)
+        await self._deleted()
 
     async def abandon(self) -> None:
         await self.retry(0.0, counted=False)

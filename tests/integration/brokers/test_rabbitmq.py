@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import struct
@@ -276,6 +277,59 @@ async def test_headers_that_our_encoder_does_not_know_do_not_keep_a_message_from
         return True
 
     assert await rig.admin.redrive(every, limit=1) == 1
+
+
+AS_IT_CAME = {
+    "content_type": "application/octet-stream",
+    "content_encoding": "gzip",
+    "message_type": "scoring.request",
+    "app_id": "crm",
+    "priority": 5,
+    "expiration": "3600000",
+    "correlation_id": "c",
+    "reply_to": "answers",
+    "message_id": "m",
+}
+
+
+async def test_a_message_stays_as_it_came_through_retries_death_and_redrive(rig):
+    """The table's row: gzip, with type, app_id, priority and expiration; the dead letter has its reason beside them."""
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    sent = spec.Basic.Properties(**AS_IT_CAME, headers={"tenant": "a", "tries": 3})
+    body = gzip.compress(b'{"scoring_job_id": "a"}')
+    await rig.connection.publish(body, sent, routing_key=rig.topology.request)
+    steps = [Retry(1.0), Retry(0.0), DeadLetter(ErrorInfo(code="invalid_request", message="no"))]
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        return steps.pop(0)
+
+    worker = consumer(rig.source(), decide)
+    running = asyncio.create_task(worker.run())
+
+    async def dead() -> bool:
+        return (await rig.admin.stats()).dead == 1
+
+    await eventually(dead)
+    worker.stop()
+    await running
+
+    async def look(queue):
+        async with rig.connection.temporary_channel() as channel:
+            message = await channel.basic_get(queue)
+            about = message.header.properties
+            assert bytes(message.body) == body
+            assert {name: getattr(about, name) for name in AS_IT_CAME} == AS_IT_CAME
+            return dict(about.headers)
+
+    headers = await look(rig.topology.dead)
+    assert (headers["tenant"], headers["tries"]) == ("a", 3)
+    assert headers["x-plexus-reason-code"] == "invalid_request"
+
+    async def every(message) -> bool:
+        return True
+
+    assert await rig.admin.redrive(every, limit=1) == 1
+    assert await look(rig.topology.request) == {"tenant": "a", "tries": 3}
 
 
 @pytest.mark.parametrize(
