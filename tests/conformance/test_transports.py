@@ -166,6 +166,33 @@ async def test_dead_letters_keep_reason_and_body_and_can_be_looked_at_again(rig:
     await eventually(lambda: empty(rig))
 
 
+async def test_discard_deletes_only_the_chosen(rig: Rig) -> None:
+    script = Script(DeadLetter(REASON))
+    async with consuming(rig, script):
+        for n in range(4):
+            await rig.admin.send(f"{n}", request_id=f"r{n}")
+        await eventually(lambda: len(script.seen) == 4)
+
+    async def odd(message: DeadMessage) -> bool:
+        return int(message.body) % 2 == 1
+
+    discarded = 0
+
+    async def both() -> bool:
+        nonlocal discarded
+        discarded += await rig.admin.discard(odd, limit=10)
+        return discarded == 2
+
+    await eventually(both)
+
+    async def left() -> bool:
+        return sorted([message.body for message in await dead(rig)]) == ["0", "2"]
+
+    await eventually(left)
+    assert await empty(rig)
+    assert await rig.admin.exists()
+
+
 async def test_redrive_moves_only_the_chosen(rig: Rig) -> None:
     script = Script(DeadLetter(REASON))
     async with consuming(rig, script):

@@ -19,7 +19,7 @@ from plexus_scoring.cli.output import (
     print_json,
     print_table,
 )
-from plexus_scoring.cli.queue import NOT_QUEUED, enqueue
+from plexus_scoring.cli.queue import NOT_QUEUED, discard_dead_letters, enqueue
 from plexus_scoring.cli.views import job_view, result_view, utc
 from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
@@ -147,7 +147,7 @@ def show_job(
     )
 
 
-def redrive(
+def redrive(  # noqa: C901  what it says of each case
     *,
     job_ids: Annotated[
         list[str] | None, typer.Argument(metavar="JOB...", help="FAILED jobs.")
@@ -180,9 +180,15 @@ def redrive(
             except (NotFound, InvalidRequest) as error:
                 refused.append(error.info())
                 worst = max(worst, exit_of(error))
-        return [job.id for job in redriven], await enqueue(app, redriven, transport=transport)
+        queued = await enqueue(app, redriven, transport=transport)
+        if queued:  # each has a message again: its dead letter would bring it once more
+            await discard_dead_letters(app, redriven, transport=transport)
+        return [job.id for job in redriven], queued
 
     redriven, queued = _with_application(work)
+    if code is not None and not redriven and not refused:
+        refused.append(ErrorInfo(code="not_found", message=f"no FAILED job has the code {code}"))
+        worst = Exit.PROBLEM
     for info in refused:
         print_error(info)
     if redriven and not queued and not dry_run:

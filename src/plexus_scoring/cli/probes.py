@@ -130,6 +130,7 @@ async def broker(app: Application) -> list[Check]:
         transport = connect(app.settings, transport_kind(app.settings))
         try:
             stats = await asyncio.wait_for(transport.admin.stats(), TIMEOUT)
+            problem = await asyncio.wait_for(transport.admin.problem(), TIMEOUT)
         finally:
             await transport.admin.aclose()
             await transport.close()
@@ -137,6 +138,8 @@ async def broker(app: Application) -> list[Check]:
         return [_silent(kind, fix)]
     except ScoringError as error:
         return [Check(kind, "fail", error.message, fix)]
+    if problem is not None:
+        return [Check(kind, "fail", problem, "jobs that the server evicts are lost")]
     return [Check(kind, "ok", f"answers; {stats.waiting} messages waiting")]
 
 

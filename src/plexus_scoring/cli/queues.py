@@ -1,19 +1,28 @@
-"""`plexus-scoring queue stats`, `dlq list|show|redrive` and `sweep`: what operators do with a broker's queues."""
+"""`plexus-scoring queue stats`, `dlq list|show|redrive|discard|purge` and `sweep`: what operators do with queues."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from plexus_scoring.cli.command import AccountOption, Command, load_settings, run
-from plexus_scoring.cli.output import Format, FormatOption, print_json, print_table
+from plexus_scoring.cli.command import AccountOption, Command, load_settings, run, stop
+from plexus_scoring.cli.exits import Exit
+from plexus_scoring.cli.output import (
+    Format,
+    FormatOption,
+    print_error,
+    print_fields,
+    print_json,
+    print_table,
+)
+from plexus_scoring.cli.views import utc
 from plexus_scoring.cli.worker import TransportOption
-from plexus_scoring.model.errors import InvalidRequest, NotFound
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
 from plexus_scoring.model.job import DEFAULT_ACCOUNT
 from plexus_scoring.model.messages import ScoringRequest, encode_request, parse_request
 
@@ -28,6 +37,9 @@ ReasonOption = Annotated[
     str | None,
     typer.Option("--reason", metavar="CODE", help="Only those with this reason's code."),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
 DEFAULT_LIMIT = 100
 
 
@@ -40,6 +52,8 @@ def register(app: typer.Typer) -> None:
     dlq.command("list", cls=Command)(list_dead)
     dlq.command("show", cls=Command)(show)
     dlq.command("redrive", cls=Command)(redrive)
+    dlq.command("discard", cls=Command)(discard)
+    dlq.command("purge", cls=Command)(purge)
     app.add_typer(dlq, name="dlq")
     app.command("sweep", cls=Command)(sweep)
 
@@ -82,20 +96,24 @@ def list_dead(
     _tell_of_limit(len(seen), limit)
     if output_format == Format.JSON:
         print_json([_shown(message, body=False) for message in messages])
-        return
-    if not messages:
+    elif messages:
+        rows = [
+            (message.id, message.reason_code, utc(message.died_at), message.reason)
+            for message in messages
+        ]
+        print_table(("id", "reason code", "died", "reason"), rows)
+    else:
         typer.echo("no dead messages", err=True)
-        return
-    rows = [(message.id, message.reason_code, message.reason) for message in messages]
-    print_table(("id", "reason code", "reason"), rows)
+    _stop_unless_found(messages, None, reason, limit)
 
 
 def show(
     message_id: Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it.")],
     transport: TransportOption = None,
     limit: LimitOption = 10_000,
+    output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Show one dead message with its body, as JSON."""
+    """Show one dead message with its body."""
 
     async def work() -> DeadMessage | None:
         async with _admin(load_settings(), transport) as admin:
@@ -107,7 +125,18 @@ def show(
     message = run(work())
     if message is None:
         raise NotFound(f"no dead message {message_id} among the first {limit}")
-    print_json(_shown(message, body=True))
+    if output_format == Format.JSON:
+        print_json(_shown(message, body=True))
+        return
+    print_fields(
+        [
+            ("id", message.id),
+            ("reason code", message.reason_code),
+            ("reason", message.reason),
+            ("died", utc(message.died_at)),
+            ("body", message.body),
+        ]
+    )
 
 
 def redrive(
@@ -118,9 +147,7 @@ def redrive(
     reason: ReasonOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     account: AccountOption = None,
-    dry_run: Annotated[  # noqa: FBT002  typer's way to say it is a flag
-        bool, typer.Option("--dry-run", help="Say what would be moved, and move nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,  # noqa: FBT002  typer's way to say it is a flag
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Move dead messages back to the queue, one by one; FAILED jobs they name become PENDING.
@@ -128,21 +155,18 @@ def redrive(
     What cannot be read as a request, or names a job of another account, stays: it would only die again.
     """
     chosen: list[DeadMessage] = []
+    matching: list[DeadMessage] = []
     seen = 0
-    found = message_id is None
 
     async def work() -> int:
         async with _admin_and_jobs(load_settings(), transport) as (admin, application):
 
             async def choose(message: DeadMessage) -> bool:
-                nonlocal seen, found
+                nonlocal seen
                 seen += 1
-                found = found or message.id == message_id
-                if message_id not in (None, message.id) or reason not in (
-                    None,
-                    message.reason_code,
-                ):
+                if not _matches(message, message_id, reason):
                     return False
+                matching.append(message)
                 try:
                     request = _request(message, account or application.settings.account_key)
                 except InvalidRequest as error:
@@ -157,17 +181,108 @@ def redrive(
             return await admin.redrive(choose, limit=limit)
 
     moved = run(work())
-    if not found:
-        raise NotFound(f"no dead message {message_id} among the first {limit}")
     _tell_of_limit(seen, limit)
+    _tell(chosen, "moved", moved, dry_run=dry_run, output_format=output_format)
+    _stop_unless_found(matching, message_id, reason, limit)
+
+
+def discard(
+    message_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="As `dlq list` shows them.")
+    ],
+    transport: TransportOption = None,
+    limit: LimitOption = 10_000,
+    dry_run: DryRunOption = False,  # noqa: FBT002  typer's way to say it is a flag
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Delete dead messages for good. FAILED jobs that they name stay FAILED, and their results stay."""
+    wanted = set(message_ids)
+    chosen = _discard(
+        lambda message: message.id in wanted, transport, limit, output_format, dry_run=dry_run
+    )
+    if missing := wanted - {message.id for message in chosen}:
+        raise NotFound(
+            f"no dead message {', '.join(sorted(missing))} among the first {limit}: see `dlq list`"
+        )
+
+
+def purge(
+    transport: TransportOption = None,
+    reason: ReasonOption = None,
+    limit: LimitOption = 100_000,
+    dry_run: DryRunOption = False,  # noqa: FBT002  typer's way to say it is a flag
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Delete all dead messages for good, or those of one reason. Try it with --dry-run first."""
+    chosen = _discard(
+        lambda message: _matches(message, None, reason),
+        transport,
+        limit,
+        output_format,
+        dry_run=dry_run,
+    )
+    _stop_unless_found(chosen, None, reason, limit)
+
+
+def _discard(
+    matches: Callable[[DeadMessage], bool],
+    transport: str | None,
+    limit: int,
+    output_format: Format,
+    *,
+    dry_run: bool,
+) -> list[DeadMessage]:
+    chosen: list[DeadMessage] = []
+    seen = 0
+
+    async def choose(message: DeadMessage) -> bool:
+        nonlocal seen
+        seen += 1
+        if matches(message):
+            chosen.append(message)
+            return not dry_run
+        return False
+
+    async def work() -> int:
+        async with _admin(load_settings(), transport) as admin:
+            return await admin.discard(choose, limit=limit)
+
+    discarded = run(work())
+    _tell_of_limit(seen, limit)
+    _tell(chosen, "discarded", discarded, dry_run=dry_run, output_format=output_format)
+    return chosen
+
+
+def _matches(message: DeadMessage, message_id: str | None, reason: str | None) -> bool:
+    return message_id in (None, message.id) and reason in (None, message.reason_code)
+
+
+def _tell(
+    chosen: list[DeadMessage], done: str, count: int, *, dry_run: bool, output_format: Format
+) -> None:
+    """Say what was done with which messages."""
     if output_format == Format.JSON:
         messages = [_shown(message, body=False) for message in chosen]
-        print_json({"dry_run": dry_run, "moved": moved, "messages": messages})
+        print_json({"dry_run": dry_run, done: count, "messages": messages})
         return
+    verb = f"would be {done}" if dry_run else done
     for message in chosen:
-        verb = "would move" if dry_run else "moved"
         typer.echo(f"{message.id}  {verb}  {message.reason_code}")
-    typer.echo(f"{len(chosen)} would be moved" if dry_run else f"{moved} moved", err=True)
+    typer.echo(f"{len(chosen) if dry_run else count} {verb}", err=True)
+
+
+def _stop_unless_found(
+    found: Sequence[DeadMessage], message_id: str | None, reason: str | None, limit: int
+) -> None:
+    """End in error if a filter was given that matches nothing: a typing mistake must not look like success."""
+    if found:
+        return
+    if message_id is not None:
+        raise NotFound(f"no dead message {message_id} among the first {limit}")
+    if reason is not None:
+        text = f"no dead message has the reason code {reason}: see `dlq list`"
+        print_error(ErrorInfo(code="not_found", message=text))
+        stop(Exit.PROBLEM)
 
 
 def sweep(
@@ -177,14 +292,24 @@ def sweep(
     ] = 900.0,
     limit: LimitOption = DEFAULT_LIMIT,
     account: AccountOption = None,
+    force: Annotated[  # noqa: FBT002  typer's way to say it is a flag
+        bool, typer.Option("--force", help="Also while the queue still holds messages.")
+    ] = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Send a message for each job that no message will bring any more: every account's where none is set."""
+    """Send a message for each job that no message will bring any more: every account's where none is set.
+
+    While the queue still holds messages, those may be the jobs': nothing is sent then.
+    """
 
     async def work() -> tuple[JobKey, ...]:
         from plexus_scoring.service.sweep import sweep as sweep_jobs  # noqa: PLC0415
 
         async with _admin_and_jobs(load_settings(), transport) as (admin, application):
+            if not force and (held := (await admin.stats()).held):
+                text = f"nothing sent: the queue still holds {held} messages; --force sends nevertheless"
+                print_error(ErrorInfo(code="queue_not_empty", message=text))
+                return ()
 
             async def enqueue(job: ScoringJob) -> None:
                 await admin.send(encode_request(job), request_id=job.request_id or job.id)

@@ -21,12 +21,13 @@ from plexus_scoring.cli.output import (
     print_json,
     print_table,
 )
-from plexus_scoring.cli.queue import NOT_QUEUED, enqueue
+from plexus_scoring.cli.queue import NOT_QUEUED, check_queue, enqueue
 from plexus_scoring.cli.views import job_view, result_view
 from plexus_scoring.cli.worker import TransportOption
-from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
+from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
+from plexus_scoring.model.scorecard import folded
 from plexus_scoring.model.result import ScoreResult
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def submit(
     ] = None,
     account: AccountOption = None,
     transport: TransportOption = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Also if scorecard, score or queue do not exist; the queue is created."
+        ),
+    ] = False,
     wait: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", min=0, help="Wait for the results, at most so long."),
@@ -97,6 +104,9 @@ def submit(
 
         async with open_application(settings) as app:
             reference = await _stored_scorecard(app, scorecard)
+            if not force:
+                await _check(app, reference, score, account or settings.account)
+                await check_queue(app, transport=transport)
             jobs = [
                 await app.jobs.create(
                     NewJob(
@@ -130,6 +140,18 @@ async def _stored_scorecard(app: Application, reference: str) -> str:
     card = read_scorecard(reference)
     await app.catalog.put_scorecard(card)
     return card.id
+
+
+async def _check(app: Application, reference: str, score: str, account: str) -> None:
+    """Raise NotFound unless the scorecard is there and has the score."""
+    card = await app.catalog.scorecard(reference, account=account)
+    wanted = folded(score)
+    known = [
+        name for each in card.scores for name in (each.name, each.key, each.id, each.external_id)
+    ]
+    if card.scores and wanted not in {folded(name) for name in known if name}:
+        names = ", ".join(each.name for each in card.scores)
+        raise NotFound(f"no score {score!r} on the scorecard {card.name!r}; it has {names}")
 
 
 async def _results(

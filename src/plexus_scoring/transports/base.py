@@ -120,6 +120,11 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int | None = None
     dead: int | None = None
 
+    @property
+    def held(self) -> int:
+        """Messages that are still to be worked on, or being worked on, as far as the broker tells."""
+        return (self.waiting or 0) + (self.in_flight or 0) + (self.delayed or 0)
+
 
 class DeadMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message of the dead-letter queue."""
@@ -159,6 +164,18 @@ class QueueAdmin(Protocol):
         A message is on the queue before it leaves the dead letters: a crash in between doubles it, and the job's
         own state makes a double harmless. Returns how many were moved.
         """
+        ...
+
+    async def discard(self, choose: Choose, *, limit: int) -> int:
+        """Look at up to `limit` dead messages and delete those that `choose` takes. Returns how many."""
+        ...
+
+    async def exists(self) -> bool:
+        """Whether the request queue is there; it is not created."""
+        ...
+
+    async def problem(self) -> str | None:
+        """Return what is wrong with the broker's set-up though it answers; None: nothing known."""
         ...
 
     async def aclose(self) -> None:

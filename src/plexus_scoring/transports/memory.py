@@ -105,6 +105,21 @@ class MemoryQueue:
                 moved += 1
         return moved
 
+    async def discard(self, choose: Choose, *, limit: int) -> int:
+        """Forget dead messages."""
+        chosen = [m for _, m in list(self.dead.values())[:limit] if await choose(m)]
+        for message in chosen:
+            del self.dead[message.id]
+        return len(chosen)
+
+    async def exists(self) -> bool:
+        """Return: this process is there."""
+        return True
+
+    async def problem(self) -> str | None:
+        """Return: nothing is known."""
+        return None
+
     async def aclose(self) -> None:
         """Forget what is delayed."""
         for handle in self._delayed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,7 +79,28 @@ class RabbitAdmin:
 
     async def redrive(self, choose: Choose, *, limit: int) -> int:
         """Move the chosen back: confirmed on the request queue, then acknowledged here."""
-        moved = 0
+        return await self._take_chosen(choose, limit=limit, before=self._copy_back)
+
+    async def discard(self, choose: Choose, *, limit: int) -> int:
+        """Acknowledge the chosen."""
+
+        async def nothing(_message: Any) -> None: ...
+
+        return await self._take_chosen(choose, limit=limit, before=nothing)
+
+    async def exists(self) -> bool:
+        """Whether the request queue is there."""
+        await self._connection.open()
+        return await self._count(self._topology.request) is not None
+
+    async def problem(self) -> str | None:
+        """Return: nothing is known."""
+        return None
+
+    async def _take_chosen(
+        self, choose: Choose, *, limit: int, before: Callable[[Any], Awaitable[None]]
+    ) -> int:
+        taken = 0
         async with self._connection.temporary_channel() as channel:
             for _ in range(limit):
                 message = await self._get(channel)
@@ -87,9 +108,10 @@ class RabbitAdmin:
                     break
                 if not await choose(_dead(message)):
                     continue
-                await self._move_back(channel, message)
-                moved += 1
-        return moved
+                await before(message)
+                await self._ack(channel, message)
+                taken += 1
+        return taken
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -124,7 +146,7 @@ class RabbitAdmin:
             raise StoreUnavailable(f"RabbitMQ: queue {queue}: {type(error).__name__}") from error
         return None if message.delivery_tag is None or not message.delivery_tag else message
 
-    async def _move_back(self, channel: Any, message: Any) -> None:
+    async def _copy_back(self, message: Any) -> None:
         old = message.header.properties
         headers = {
             name: value
@@ -138,10 +160,12 @@ class RabbitAdmin:
         await self._connection.publish(
             bytes(message.body), properties, routing_key=self._topology.request
         )
+
+    async def _ack(self, channel: Any, message: Any) -> None:
         try:
             await channel.basic_ack(message.delivery_tag)
         except CONNECTION_ERRORS as error:
-            text = f"RabbitMQ: moved, but still in {self._topology.dead}: {type(error).__name__}"
+            text = f"RabbitMQ: done, but still in {self._topology.dead}: {type(error).__name__}"
             raise StoreUnavailable(text) from error
 
 

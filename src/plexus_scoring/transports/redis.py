@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 from plexus_scoring.model.errors import AttemptsExhausted, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringResponse
 from plexus_scoring.transports.base import Delivery, Envelope
-from plexus_scoring.transports.redis_connection import options, redis_errors
+from plexus_scoring.transports.redis_connection import eviction, options, redis_errors
 from plexus_scoring.transports.redis_jobs import JobWorker
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ class RedisSource:
         """Connect, and start to look for stalled jobs."""
         with redis_errors(f"queue {self.name}"):
             await self._client.ping()
+        if (problem := await eviction(self._client)) is not None:
+            log.warning("%s", problem)
         if self._worker is None:
             self._worker = JobWorker(self.name, None, self._options)
             self._worker.on("error", _log_error)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.transports.base import Choose, DeadMessage, QueueStats
-from plexus_scoring.transports.redis_connection import options, redis_errors
+from plexus_scoring.transports.redis_connection import eviction, options, redis_errors
 from plexus_scoring.transports.redis_jobs import read_job
 
 
@@ -82,6 +82,31 @@ class RedisAdmin:
                 raise StoreUnavailable(f"Redis: job {job.id} not retried: {error}") from error
             moved += 1
         return moved
+
+    async def discard(self, choose: Choose, *, limit: int) -> int:
+        """Remove the chosen failed jobs."""
+        removed = 0
+        for job in await self._failed(limit):
+            if not await choose(_dead(job)):
+                continue
+            try:
+                await job.remove()
+            except Exception as error:  # BullMQ's scripts refuse with plain exceptions
+                if not await self._is_failed(job.id):
+                    continue  # someone else moved it meanwhile
+                raise StoreUnavailable(f"Redis: job {job.id} not removed: {error}") from error
+            removed += 1
+        return removed
+
+    async def exists(self) -> bool:
+        """Whether a producer or a worker has used the queue."""
+        keys = [self._queue.toKey(name) for name in ("meta", "id", "stalled-check", "marker")]
+        with redis_errors(f"queue {self._name}"):
+            return bool(await self._client.exists(*keys))
+
+    async def problem(self) -> str | None:
+        """Return what is wrong with the server's eviction policy."""
+        return await eviction(self._client)
 
     async def _is_failed(self, job_id: str) -> bool:
         with redis_errors(f"queue {self._name}"):

@@ -57,6 +57,18 @@ def redis_errors(what: str) -> Iterator[None]:
         raise StoreUnavailable(f"Redis: {what}: {type(error).__name__}: {error}") from error
 
 
+async def eviction(client: Redis) -> str | None:
+    """Return what is wrong with the server's eviction policy; None: nothing, or the server does not tell."""
+    try:
+        about: Any = await client.info("memory")
+    except (RedisError, OSError, TimeoutError):
+        return None
+    policy = about.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return None
+    return f"Redis may evict jobs (maxmemory-policy {policy}): set maxmemory-policy noeviction on the server"
+
+
 def options(client: Redis, prefix: str) -> dict[str, Any]:
     """Return BullMQ's options for this client."""
     return {"connection": client, "prefix": prefix}

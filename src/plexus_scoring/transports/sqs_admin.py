@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -71,6 +71,44 @@ class SqsAdmin:
 
     async def redrive(self, choose: Choose, *, limit: int) -> int:
         """Send each chosen message to the queue, then delete it here."""
+
+        async def send_back(message: Any) -> None:
+            attributes = string_attributes(message.get("MessageAttributes", {}))
+            group = message.get("Attributes", {}).get("MessageGroupId")
+            await self._send(
+                message["Body"],
+                {k: v for k, v in attributes.items() if k not in REASON_ATTRIBUTES},
+                **placing(self._url, group or message["MessageId"], once=message["MessageId"]),
+            )
+
+        return await self._delete_chosen(choose, limit=limit, before=send_back)
+
+    async def discard(self, choose: Choose, *, limit: int) -> int:
+        """Delete each chosen message."""
+
+        async def nothing(_message: Any) -> None: ...
+
+        return await self._delete_chosen(choose, limit=limit, before=nothing)
+
+    async def exists(self) -> bool:
+        """Whether there is such a queue in this account and region."""
+        try:
+            await self._attributes(self._url)
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, ClientError) and isinstance(
+                translate(error.__cause__, ""), NotFound
+            ):
+                return False
+            raise
+        return True
+
+    async def problem(self) -> str | None:
+        """Return: nothing is known."""
+        return None
+
+    async def _delete_chosen(
+        self, choose: Choose, *, limit: int, before: Callable[[Any], Awaitable[None]]
+    ) -> int:
         url = await self._dead_required()
         moved = 0
         kept: list[str] = []
@@ -79,13 +117,7 @@ class SqsAdmin:
                 kept.append(message["ReceiptHandle"])
                 if not await choose(_dead(message)):
                     continue
-                attributes = string_attributes(message.get("MessageAttributes", {}))
-                group = message.get("Attributes", {}).get("MessageGroupId")
-                await self._send(
-                    message["Body"],
-                    {k: v for k, v in attributes.items() if k not in REASON_ATTRIBUTES},
-                    **placing(self._url, group or message["MessageId"], once=message["MessageId"]),
-                )
+                await before(message)
                 await self._call(
                     self._aws.sqs.delete_message,
                     url,

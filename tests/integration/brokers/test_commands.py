@@ -79,11 +79,11 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
 
     listed = json.loads(command("dlq", "list", "--format", "json").stdout)
     assert {row["reason_code"] for row in listed} == {"scorecard_error", "invalid_request"}
-    shown = json.loads(command("dlq", "show", "scorecard_error").stdout)
+    shown = json.loads(command("dlq", "show", "scorecard_error", "--format", "json").stdout)
     assert shown["body"] == {"scoring_job_id": "j1"}
 
     # Who sees a part only is told so: the others may be those that were asked for.
-    for part in (("list",), ("redrive", "--reason", "invalid_request", "--dry-run")):
+    for part in (("list",), ("redrive", "--reason", "scorecard_error", "--dry-run")):
         assert "--limit" in command("dlq", *part, "--limit", "1").stderr
         assert "--limit" not in command("dlq", *part).stderr
 
@@ -103,10 +103,13 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     assert job is not None
     assert job.status is JobStatus.PENDING
 
-    assert command("sweep", "--older-than", "0").stdout.split() == ["j1"]
-    assert "--limit" in command("sweep", "--older-than", "0", "--limit", "1").stderr
-    swept = command("sweep", "--older-than", "0", "--format", "json")
-    assert json.loads(swept.stdout) == {"put_back": ["j1"]}
+    held = command("sweep", "--older-than", "0")  # the table's row: its message still waits
+    assert held.stdout == ""
+    assert "still holds 1 messages" in held.stderr
+    sweep = ("sweep", "--older-than", "0", "--force")
+    assert command(*sweep).stdout.split() == ["j1"]
+    assert "--limit" in command(*sweep, "--limit", "1").stderr
+    assert json.loads(command(*sweep, "--format", "json").stdout) == {"put_back": ["j1"]}
     await stores.aclose()
 
 
@@ -126,12 +129,72 @@ async def test_operators_work_for_one_account_at_a_time(rig, command, tmp_path):
     jobs = [await stores.jobs.get(key("same", account)) for account in ("one", "two")]
     assert [job.status for job in jobs] == [JobStatus.PENDING, JobStatus.FAILED]
 
-    assert command("sweep", "--older-than", "0", "--account", "two").stdout.split() == []
-    assert command("sweep", "--older-than", "0").stdout.split() == ["same"]
+    sweep = ("sweep", "--older-than", "0", "--force")
+    assert command(*sweep, "--account", "two").stdout.split() == []
+    assert command(*sweep).stdout.split() == ["same"]
     async with rig.connection.temporary_channel() as channel:
         sent = [await channel.basic_get(rig.topology.request) for _ in range(2)]
     assert {json.loads(bytes(message.body))["account"] for message in sent} == {"one"}
     await stores.aclose()
+
+
+async def test_dead_letters_can_be_discarded_and_a_wrong_filter_is_told(rig, command):
+    """The table's rows: poison does not stay for ever; `--reason not_fund` is no success."""
+    for number in range(3):
+        await bury(rig, f"{{{number}", "invalid_request")
+    await bury(rig, "{", "score_failed")
+    for part in (("list",), ("redrive",), ("purge",)):
+        ended = command("dlq", *part, "--reason", "not_fund", code=1)
+        assert "no dead message has the reason code not_fund" in ended.stderr
+    assert "reason code  score_failed" in command("dlq", "show", "score_failed").stdout
+    assert "would be discarded" in command("dlq", "discard", "score_failed", "--dry-run").stdout
+    assert "1 discarded" in command("dlq", "discard", "score_failed").stderr
+    assert "no dead message nobody" in command("dlq", "discard", "nobody", code=2).stderr
+    purge = ("dlq", "purge", "--reason", "invalid_request")
+    assert "3 would be discarded" in command(*purge, "--dry-run").stderr
+    assert (await rig.admin.stats()).dead == 3
+    done = json.loads(command(*purge, "--format", "json").stdout)
+    assert (done["dry_run"], done["discarded"], len(done["messages"])) == (False, 3, 3)
+    assert (await rig.admin.stats()).dead == 0
+    command("dlq", "list")  # an empty queue is no mistake
+
+
+async def test_a_redriven_job_takes_its_dead_letter_away(rig, command, tmp_path):
+    """The table's row: the job COMPLETED, and its dead letter stayed."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    upgrade(url)
+    stores = connect(url)
+    for name in ("j1", "j2"):
+        await stores.jobs.create(NewJob(id=name, scorecard="c", score="s"))
+        claimed = await stores.jobs.claim(key(name), lease_seconds=60)
+        await stores.jobs.fail(claimed.lease, ErrorInfo(code="score_failed", message="no"))
+        await bury(rig, json.dumps({"scoring_job_id": name}), name)
+    await stores.aclose()
+    command("jobs", "redrive", "j1")
+    left = [message.reason_code async for message in rig.admin.dead_letters(10)]
+    assert left == ["j2"]
+    assert (await rig.admin.stats()).waiting == 1
+    assert "no FAILED job" in command("jobs", "redrive", "--all", "--code", "typo", code=1).stderr
+
+
+async def test_submit_refuses_what_is_not_there(rig, command, tmp_path):
+    """The table's row: an unknown scorecard or score, or a queue with a typing mistake; no job is made of it."""
+    upgrade(f"sqlite:///{tmp_path}/jobs.db")
+    (tmp_path / "card.yaml").write_text(
+        "name: Calls\nkey: calls\nscores:\n- name: Greeting\n  class: KeywordClassifier\n  keywords: [hi]\n"
+    )
+    (tmp_path / "item.txt").write_text("hi")
+    submit = ("submit", "--item", "item.txt", "--score")
+    assert "'cals'" in command(*submit, "Greeting", "--scorecard", "cals", code=2).stderr
+    unknown = command(*submit, "Greting", "--scorecard", "card.yaml", code=2)
+    assert "it has Greeting" in unknown.stderr
+    typo = {"PLEXUS_RABBITMQ_REQUEST_QUEUE": f"{rig.topology.request}-typo"}
+    missing = command(*submit, "Greeting", "--scorecard", "calls", code=2, **typo)
+    assert "queue does not exist" in missing.stderr
+    assert json.loads(command("jobs", "list", "--format", "json").stdout)["jobs"] == []
+    command(*submit, "greeting", "--scorecard", "calls")
+    command(*submit, "Greting", "--scorecard", "cals", "--force")
+    assert (await rig.admin.stats()).waiting == 2
 
 
 def test_a_broker_that_refuses_us_has_no_unknown_counts(rig, command):

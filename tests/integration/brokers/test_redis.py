@@ -151,6 +151,28 @@ async def test_closing_ends_whatever_the_connection_is_about_to_do(
     await source.aclose()
 
 
+async def test_a_server_that_may_evict_jobs_is_told(
+    rig: RedisRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table's row: allkeys-lru; a warning at the start, and in doctor, which asks `problem`."""
+    assert await rig.admin.problem() is None
+    await rig.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        source = rig.source()
+        await source.open()
+        await source.aclose()
+        assert "allkeys-lru" in caplog.text
+        assert "noeviction" in (await rig.admin.problem() or "")
+    finally:
+        await rig.client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_queue_that_nobody_has_used_does_not_exist(rig: RedisRig) -> None:
+    assert not await rig.admin.exists()
+    await rig.admin.send("one", request_id="r")
+    assert await rig.admin.exists()
+
+
 async def test_a_server_that_lets_nobody_take_a_job_is_not_ready(
     rig: RedisRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from unicodedata import normalize
 
 from plexus_scoring.model.errors import NotFound
 from plexus_scoring.model.item import Item
-from plexus_scoring.model.scorecard import Scorecard
+from plexus_scoring.model.scorecard import Scorecard, composed
 from plexus_scoring.ports import Catalog, Clock
 from plexus_scoring.stores import select
 from plexus_scoring.stores.codec import check_id, is_id
@@ -165,8 +166,14 @@ class PlexusApiCatalog:
 
     async def _structure(self, reference: str, account: str | None) -> Record | None:
         """Return the record that the reference means: id before key, external id and name; the account's own only."""
-        if not is_id(reference):
-            return None
+        # Its API finds names as they were written: in Unicode's composed form, or not.
+        forms = dict.fromkeys([reference, composed(reference), normalize("NFD", reference)])
+        for name in forms if is_id(reference) else ():
+            if (found := await self._named(name, account)) is not None:
+                return found
+        return None
+
+    async def _named(self, reference: str, account: str | None) -> Record | None:
         answer = await self._client.execute(
             documents.SCORECARD, reference=reference, id=reference, many=documents.MANY
         )
