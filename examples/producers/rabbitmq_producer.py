@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import uuid
+from datetime import UTC, datetime
 
 import aio_pika
 
@@ -30,6 +31,7 @@ async def main() -> None:
             json.dumps(request).encode(),
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             correlation_id=request["request_id"],
+            timestamp=datetime.now(UTC),  # from which the worker tells how old the queue is
             reply_to=replies.name,
         )
         await channel.default_exchange.publish(message, routing_key=queue)

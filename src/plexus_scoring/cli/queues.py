@@ -265,10 +265,10 @@ def _tell(
         messages = [_shown(message, body=False) for message in chosen]
         print_json({"dry_run": dry_run, done: count, "messages": messages})
         return
-    verb = f"would be {done}" if dry_run else done
+    verb = {"moved": "would move", "discarded": "would discard"}[done] if dry_run else done
     for message in chosen:
         typer.echo(f"{message.id}  {verb}  {message.reason_code}")
-    typer.echo(f"{len(chosen) if dry_run else count} {verb}", err=True)
+    typer.echo(f"{len(chosen)} would be {done}" if dry_run else f"{count} {done}", err=True)
 
 
 def _stop_unless_found(

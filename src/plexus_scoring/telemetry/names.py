@@ -27,6 +27,9 @@ ENGINE_SECONDS = "plexus_scoring_engine_seconds"
 QUEUE_AGE_SECONDS = "plexus_scoring_queue_age_seconds"
 """Histogram: how long a message had waited when it was received."""
 
+QUEUE_AGE_UNKNOWN = "plexus_scoring_queue_age_unknown_total"
+"""Counter of messages that neither producer nor broker gave a time."""
+
 RETRIES = "plexus_scoring_retries_total"
 """Counter of attempts given back. Label ``code``: the error's code."""
 

@@ -27,6 +27,7 @@ HELP = {
     names.JOB_SECONDS: "Seconds from claim to response.",
     names.ENGINE_SECONDS: "Seconds that the engine took.",
     names.QUEUE_AGE_SECONDS: "Seconds that a message had waited when it was received.",
+    names.QUEUE_AGE_UNKNOWN: "Messages that neither producer nor broker gave a time.",
     names.RETRIES: "Attempts given back by the error's code.",
     names.LEASES_LOST: "Jobs dropped because another claimer had taken them.",
     names.TOKENS: "LLM tokens by kind.",

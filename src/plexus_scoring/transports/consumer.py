@@ -197,6 +197,8 @@ class Consumer:
         now = time.time()
         if envelope.sent_at is not None:
             self._metrics.observe(names.QUEUE_AGE_SECONDS, max(0.0, now - envelope.sent_at))
+        else:
+            self._metrics.count(names.QUEUE_AGE_UNKNOWN)
         try:
             if self._gate is not None and not self._gate.is_open:
                 await self._gate.wait_open()  # it shut while the message was on its way

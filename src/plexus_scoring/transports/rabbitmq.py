@@ -46,6 +46,8 @@ REASON_HEADER = "x-plexus-reason"
 REASON_TYPE_HEADER = "x-plexus-reason-type"
 DIED_AT_HEADER = "x-plexus-died-at"
 SOURCE_HEADER = "x-plexus-source"
+RECEIVED_HEADER = "timestamp_in_ms"
+"""Of RabbitMQ's message interceptor (message_interceptors.incoming.set_header_timestamp)."""
 EXPIRATION_HEADER = "x-plexus-expiration"
 """The sender's, while the message waits for its next attempt."""
 OUR_REASON_HEADERS = frozenset(
@@ -358,7 +360,6 @@ def _envelope(message: DeliveredMessage) -> Envelope:
     about = message.header.properties
     headers: dict[str, Any] = dict(about.headers or {})
     deliveries = headers.get(DELIVERIES_HEADER, 1)
-    sent = about.timestamp
     return Envelope(
         message_id=about.message_id or f"delivery {message.delivery_tag}",
         body=message.body,
@@ -366,8 +367,15 @@ def _envelope(message: DeliveredMessage) -> Envelope:
         correlation_id=about.correlation_id,
         reply_to=about.reply_to,
         traceparent=_string(headers.get("traceparent")),
-        sent_at=sent.timestamp() if isinstance(sent, datetime) else None,
+        sent_at=_sent_at(about.timestamp, headers.get(RECEIVED_HEADER)),
     )
+
+
+def _sent_at(sent: object, received: object) -> float | None:
+    """Return when the producer says that it sent a message, else when the broker says that it took it."""
+    if isinstance(sent, datetime):
+        return sent.timestamp()
+    return received / 1_000 if isinstance(received, int) and received > 0 else None
 
 
 def _string(value: object) -> str | None:

@@ -147,7 +147,7 @@ async def test_dead_letters_can_be_discarded_and_a_wrong_filter_is_told(rig, com
         ended = command("dlq", *part, "--reason", "not_fund", code=1)
         assert "no dead message has the reason code not_fund" in ended.stderr
     assert "reason code  score_failed" in command("dlq", "show", "score_failed").stdout
-    assert "would be discarded" in command("dlq", "discard", "score_failed", "--dry-run").stdout
+    assert "would discard" in command("dlq", "discard", "score_failed", "--dry-run").stdout
     assert "1 discarded" in command("dlq", "discard", "score_failed").stderr
     assert "no dead message nobody" in command("dlq", "discard", "nobody", code=2).stderr
     purge = ("dlq", "purge", "--reason", "invalid_request")

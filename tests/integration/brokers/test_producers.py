@@ -49,6 +49,8 @@ async def test_rabbitmq() -> None:
         response = json.loads(await produce(run, sys.executable, "rabbitmq_producer.py"))
         assert response["status"] == "success"
         assert response["value"] in {"Yes", "No"}
+        _, metrics = worker.get("/metrics")
+        assert "plexus_scoring_queue_age_seconds_count 1.0" in metrics  # the table's row
 
 
 async def test_sqs() -> None:

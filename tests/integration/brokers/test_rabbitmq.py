@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pamqp.encode
 import pytest
@@ -17,6 +18,8 @@ from aiormq import spec
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import ConfigurationError, ErrorInfo, StoreUnavailable
 from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
+from plexus_scoring.telemetry import names
+from plexus_scoring.telemetry.metrics import MemoryMetrics
 from plexus_scoring.transports import rabbitmq_topology
 from plexus_scoring.transports.base import Envelope
 from plexus_scoring.transports.consumer import Consumer
@@ -33,9 +36,15 @@ async def rig():
     await rig.aclose()
 
 
-def consumer(source: RabbitSource, decide) -> Consumer:
+def consumer(source: RabbitSource, decide, **more) -> Consumer:
     return Consumer(
-        source, decide, concurrency=5, drain_seconds=5, max_hold_seconds=60, max_deliveries=5
+        source,
+        decide,
+        concurrency=5,
+        drain_seconds=5,
+        max_hold_seconds=60,
+        max_deliveries=5,
+        **more,
     )
 
 
@@ -277,6 +286,38 @@ async def test_headers_that_our_encoder_does_not_know_do_not_keep_a_message_from
         return True
 
     assert await rig.admin.redrive(every, limit=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("properties", "headers", "known"),
+    [
+        ({"timestamp": datetime.fromtimestamp(1_700_000_000, UTC)}, {}, 1_700_000_000.0),
+        ({}, {"timestamp_in_ms": 1_700_000_000_500}, 1_700_000_000.5),
+        ({}, {}, None),
+        ({}, {"timestamp_in_ms": "yesterday"}, None),
+    ],
+    ids=["the producer's", "the broker's", "none", "nonsense"],
+)
+async def test_when_a_message_was_sent_is_the_producers_or_the_brokers_word(
+    rig, properties, headers, known
+):
+    """What neither tells is counted as unknown, so that its absence is seen."""
+    await rabbitmq_topology.declare(rig.connection, rig.topology)
+    sent = spec.Basic.Properties(message_id="m", headers=headers, **properties)
+    await rig.connection.publish(b"{}", sent, routing_key=rig.topology.request)
+    seen, metrics = [], MemoryMetrics()
+
+    async def decide(envelope: Envelope, deadline: float) -> Disposition:
+        seen.append(envelope)
+        return Ack()
+
+    worker = consumer(rig.source(), decide, metrics=metrics)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: seen)
+    worker.stop()
+    await running
+    assert seen[0].sent_at == known
+    assert bool(metrics.counters[(names.QUEUE_AGE_UNKNOWN,)]) is (known is None)
 
 
 AS_IT_CAME = {
