@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -196,6 +197,10 @@ class AttachmentStore(Protocol):
     async def aclose(self) -> None:
         """Close connections. Safe to call twice."""
         ...
+
+
+ANSWERED: ContextVar[list[ScoringResponse] | None] = ContextVar("answered", default=None)
+"""Where the service also puts each response, for whoever waits for it: a synchronous invocation."""
 
 
 @runtime_checkable

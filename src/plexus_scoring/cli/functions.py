@@ -8,16 +8,18 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plexus_scoring.cli.command import Command, stop
+from plexus_scoring.cli.command import Command, load_settings, stop
 from plexus_scoring.cli.exits import Exit
 from plexus_scoring.cli.inputs import read_event
 from plexus_scoring.cli.output import Format, FormatOption, print_json
+from plexus_scoring.cli.variables import NEEDS, Role
+from plexus_scoring.model.errors import InvalidRequest
 
 FunctionOption = Annotated[
     str, typer.Option(metavar="NAME", help="Folder below lambda_functions, e.g. score_processing.")
@@ -50,6 +52,12 @@ def serve(
         bool,
         typer.Option("--rie", help="Under AWS's own emulator (make rie): one event at a time."),
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the variables for other commands here, to source."
+        ),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Serve a function at the emulator's address, under the real runtime client, until Ctrl-C.
@@ -59,17 +67,22 @@ def serve(
     """
     from plexus_scoring.local import lambda_cli  # noqa: PLC0415  asyncio servers, h11
 
+    if not embedded:
+        _require_variables(function)
     with contextlib.ExitStack() as stack:
         variables = stack.enter_context(_embedded_aws(function, timeout)) if embedded else {}
 
         def announce(url: str) -> None:
             # AWS_ENDPOINT_URL names the embedded AWS; its Lambda passes events on to this one.
             told = variables | {"AWS_ENDPOINT_URL_LAMBDA": url.partition("/2015-03-31/")[0]}
+            exports = [f"export {name}={shlex.quote(value)}" for name, value in told.items()]
+            if env_file is not None:
+                _write(env_file, exports)
             if output_format is Format.JSON:
                 print_json({"function": function, "url": url, "environment": told})
                 return
-            exports = (f"export {name}={shlex.quote(value)}" for name, value in told.items())
-            sys.stderr.write("\n".join([*exports, f"Serving at {url} (Ctrl-C stops)\n"]))
+            shown = exports if env_file is None else [f"source {shlex.quote(str(env_file))}"]
+            sys.stderr.write("\n".join([*shown, f"Serving at {url} (Ctrl-C stops)\n"]))
             sys.stderr.flush()
 
         lambda_cli.serve(
@@ -82,6 +95,20 @@ def serve(
             on_ready=announce,
             rie=rie,
         )
+
+
+def _require_variables(function: str) -> None:
+    """Refuse to serve a function of ours without its variables: each invocation would fail on them."""
+    if function in set(Role):
+        load_settings().require(*NEEDS[Role(function)])
+
+
+def _write(file: Path, exports: Sequence[str]) -> None:
+    try:
+        file.touch(mode=0o600)  # it holds keys
+        file.write_text("".join(f"{line}\n" for line in exports), encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

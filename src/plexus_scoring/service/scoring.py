@@ -44,6 +44,7 @@ from plexus_scoring.model.messages import (
 )
 from plexus_scoring.model.result import ScoreResult, attachment_keys, result_id_of
 from plexus_scoring.ports import (
+    ANSWERED,
     AttachmentStore,
     Catalog,
     Checkpoints,
@@ -363,6 +364,9 @@ class ScoringService:
 
     async def _respond(self, response: ScoringResponse) -> None:
         await self._responder.respond(response)
+        waiting = ANSWERED.get()
+        if waiting is not None:
+            waiting.append(response)
 
     async def _give_back(self, lease: Lease) -> None:
         try:

@@ -9,9 +9,10 @@ the whole batch back, in which what was done is a duplicate.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,8 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from plexus_scoring.aws import Aws, translate
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import InvalidRequest
-from plexus_scoring.model.messages import ScoringRequest
-from plexus_scoring.ports import Clock
+from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
+from plexus_scoring.ports import ANSWERED, Clock
 from plexus_scoring.transports.lambda_events import (
     ObjectCreated,
     Poll,
@@ -179,8 +180,9 @@ class ScoringFunction:
     async def _poll(self, deadline: float) -> dict[str, Any]:
         """The empty event: one message, or with no queue set the oldest PENDING job."""
         if self._request_queue_url is None:
-            done = await self._handle_oldest(account=self._account, deadline=deadline)
-            return summary([done] if done else [])
+            with _waiting() as answers:
+                done = await self._handle_oldest(account=self._account, deadline=deadline)
+            return _told([done] if done else [], [answers])
         url = self._request_queue_url
         try:
             answer = await self._aws.call(
@@ -209,19 +211,24 @@ class ScoringFunction:
     async def _settled(self, messages: list[SqsMessage], deadline: float) -> dict[str, Any]:
         """Work on messages that no event source mapping will delete for us."""
         done: list[tuple[str, Disposition]] = []
+        answers: list[list[ScoringResponse]] = []
         for message in messages:
-            answer = await self._messages.work_on(message, deadline)
+            with _waiting() as responses:
+                answer = await self._messages.work_on(message, deadline)
             await self._messages.settle(message, answer)
             done.append((message.message_id, answer))
-        return summary(done)
+            answers.append(responses)
+        return _told(done, answers)
 
     async def _direct(self, work: list[Work], deadline: float) -> dict[str, Any]:
         """Work that came without a queue: a direct invocation, S3, SNS or EventBridge."""
         done: list[tuple[str, Disposition]] = []
+        answers: list[list[ScoringResponse]] = []
         failure: Exception | None = None
         for place, part in enumerate(work):
             try:
-                disposition = await self._messages.work_on_part(part, deadline)
+                with _waiting() as responses:
+                    disposition = await self._messages.work_on_part(part, deadline)
                 await self._keep(part, disposition)
             except Exception as error:
                 if len(work) == 1:
@@ -230,9 +237,10 @@ class ScoringFunction:
                 failure = failure or error
                 continue
             done.append((_identifier(part, place), disposition))
+            answers.append(responses)
         if failure is not None:  # the others are done; repeated, they are duplicates
             raise failure
-        return summary(done)
+        return _told(done, answers)
 
     async def _keep(self, part: Work, disposition: Disposition) -> None:
         """Put on a queue what is not done or can never work; there is none that it could stay on."""
@@ -260,6 +268,28 @@ class ScoringFunction:
             )
         except (BotoCoreError, ClientError) as error:
             raise translate(error, f"queue {self._request_queue_url}") from error
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[list[ScoringResponse]]:
+    """Give the responses that are sent within."""
+    responses: list[ScoringResponse] = []
+    token = ANSWERED.set(responses)
+    try:
+        yield responses
+    finally:
+        ANSWERED.reset(token)
+
+
+def _told(
+    done: list[tuple[str, Disposition]], answers: list[list[ScoringResponse]]
+) -> dict[str, Any]:
+    """Return the summary with each request's responses: whoever invoked synchronously has the value."""
+    told = summary(done)
+    for row, responses in zip(told["results"], answers, strict=True):
+        if responses:
+            row["responses"] = [response.body() for response in responses]
+    return told
 
 
 def _identifier(part: Work, place: int) -> str:

@@ -109,7 +109,10 @@ def test_beside_an_embedded_aws_other_commands_join_in(tmp_path):
     serving = [*command, "lambda", "serve", "--function", "score_processing", "--port", "0"]
     given = os.environ | {"PLEXUS_CATALOG_DIR": str(EXAMPLES), "PLEXUS_STORE": "memory"}
     process = subprocess.Popen(
-        [*serving, "--embedded", "--format", "json"], stdout=subprocess.PIPE, text=True, env=given
+        [*serving, "--embedded", "--env-file", tmp_path / "env", "--format", "json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=given,
     )
     with process:
         lines = iter(process.stdout.readline, "}\n")
@@ -128,6 +131,9 @@ def test_beside_an_embedded_aws_other_commands_join_in(tmp_path):
             check=True,
         )
         process.send_signal(signal.SIGINT)
-    assert answer["results"] == [{"id": "first", "disposition": "Ack"}]
+    (row,) = answer["results"]
+    assert (row["id"], row["disposition"]) == ("first", "Ack")
+    assert [response["value"] for response in row["responses"]] == ["Yes"]
+    assert f"export AWS_ENDPOINT_URL_LAMBDA=http://{address}\n" in (tmp_path / "env").read_text()
     assert [job["id"] for job in json.loads(listed.stdout)["jobs"]] == ["first"]
     assert process.returncode == 0

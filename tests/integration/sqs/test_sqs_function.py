@@ -344,7 +344,14 @@ async def test_the_empty_event_without_a_queue_claims_the_oldest_job(aws):
     rig = Rig(queue=False)
     await rig.jobs("a")
     answer = await rig.function.run({}, remaining=60)
-    assert answer["results"] == [{"id": "a", "disposition": "Ack"}]
+    (row,) = answer["results"]
+    (response,) = row.pop("responses")
+    assert row == {"id": "a", "disposition": "Ack"}
+    assert (response["scoring_job_id"], response["status"], response["value"]) == (
+        "a",
+        "success",
+        "Yes",
+    )
 
 
 async def test_a_fan_out_message_is_deleted_only_when_it_is_done(rig):

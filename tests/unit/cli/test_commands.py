@@ -163,6 +163,13 @@ def test_config_check_refuses_a_url_of_another_scheme(run, monkeypatch, name):
     assert "secret" not in outcome.err
 
 
+@pytest.mark.parametrize("function", ["score_processing", "sweeper"])
+def test_a_function_without_its_variables_is_not_served(run, function):
+    outcome = run("lambda", "serve", "--function", function, "--port", "0")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert outcome.err.startswith("missing environment variable")
+
+
 # Variables that the code names and does not read: it sets them, or hands them to what reads them.
 _NOT_READ = {"PLEXUS_DISABLE_CLOUDWATCH_LOGS"}
 

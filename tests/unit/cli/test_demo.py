@@ -268,6 +268,15 @@ def test_the_report_stands_alone_and_shows_what_it_was_given_as_text():
     assert "Nothing lost, nothing doubled" in html
 
 
+def test_a_phone_gets_the_figures_of_the_wide_charts():
+    html = render(demo_run())
+    assert html.count('<dl class="narrow">') == html.count('<div class="scroll wide">') == 2
+    assert 'Yes &lt;b&gt; <span class="muted">3</span>' in html
+    assert (
+        '<td class="number" data-label="attempts">' in html
+    )  # a row is a card without its headers
+
+
 def test_the_axes_say_what_they_count_and_the_marks_do_not_collide():
     shape = charts.histogram([150.0] * 98 + [4_000.0] * 2)
     assert all(f">{text}<" in shape for text in ("jobs", "0", "50", "100", "median 150 ms"))

@@ -50,6 +50,9 @@ def render(run: DemoRun) -> str:
             ("doubled", counts.doubled, counts.doubled > 0),
             ("jobs a second", f"{counts.completed / run.work_seconds:.1f}", False),
         ],
+        # A phone has no room for the charts' bars: it gets their figures.
+        values=[(label, counted.most_common()) for label, counted in _values(run)],
+        costs=_costs(run),
         # The charts escape what they show; their markup is ours.
         values_chart=Markup(charts.stacked_bars(_values(run))),  # noqa: S704
         latency_chart=Markup(charts.histogram(_milliseconds(run))),  # noqa: S704
