@@ -37,6 +37,7 @@ from urllib.parse import unquote
 from tests.support.chat_dialects import DIALECTS, Dialect
 
 MAX_HEADER_BYTES = 64 * 1024
+PHRASES = {int(status): status.phrase for status in HTTPStatus}
 ENVELOPE = frozenset({"model", "messages", "input", "system"})
 
 
@@ -230,7 +231,7 @@ def _http(
 ) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
-        f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}",
+        f"HTTP/1.1 {int(status)} {PHRASES.get(int(status), 'of its own')}",
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
         *(f"{name}: {value}" for name, value in (headers or {}).items()),

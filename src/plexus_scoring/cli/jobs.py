@@ -271,7 +271,7 @@ def _result_fields(result: ScoreResult) -> list[tuple[str, Any]]:
         ("explanation", result.explanation),
         ("confidence", result.confidence),
         ("cost", f"USD {cost.total_cost:.6f}, {cost.llm_calls} calls" if cost.llm_calls else None),
-        ("undetermined", "yes" if result.undetermined else None),
+        ("undetermined", result.undetermined_reason or "yes" if result.undetermined else None),
         ("reused from", result.reused_from),
         ("scored", utc(result.created_at)),
         ("score version", result.score_version),

@@ -121,7 +121,10 @@ def _scored(outcome: ScoreOutcome, output_format: Format) -> None:
             ("confidence", None if outcome.confidence is None else f"{outcome.confidence:.3f}"),
             ("cost", _cost_line(cost)),
             ("dependencies", _cost_line(outcome.dependencies_cost)),
-            ("undetermined", "the model gave no usable answer" if outcome.undetermined else None),
+            (
+                "undetermined",
+                outcome.undetermined_reason or "yes" if outcome.undetermined else None,
+            ),
             ("nodes", _nodes(outcome.trace)),
         )
     )
@@ -148,6 +151,7 @@ def _document(status: str, outcome: ScoreOutcome | None = None) -> dict[str, Any
         return document
     if outcome.undetermined:
         document["undetermined"] = True
+        document["undetermined_reason"] = outcome.undetermined_reason
     if outcome.dependencies_cost.llm_calls:
         document["dependencies_cost"] = outcome.dependencies_cost
     if outcome.metadata:

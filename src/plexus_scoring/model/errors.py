@@ -36,11 +36,15 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ScoringError(Exception):
-    """Base of every foreseen error. Subclasses fix `code`, `retryable` and `fault`."""
+    """Base of every foreseen error. Subclasses fix `code`, `retryable`, `fault` and `counted`.
+
+    `counted` is False where the failure says nothing about the job: it costs the job no attempt.
+    """
 
     code: ClassVar[str] = "scoring_error"
     retryable: ClassVar[bool] = False
     fault: ClassVar[bool] = True
+    counted: ClassVar[bool] = True
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         """Keep a one-line message and, where a provider named one, the wait in seconds."""
@@ -131,6 +135,19 @@ class EngineUnavailable(ScoringError):
     retryable = True
 
 
+class ProviderBusy(EngineUnavailable):
+    """A model provider wants to be asked later, or the job's turn at it did not come."""
+
+    counted = False
+
+
+class AccountRefused(EngineUnavailable):
+    """A model provider refuses our account: no credit, a revoked key, no access to a model, or no such model."""
+
+    code = "account_refused"
+    counted = False
+
+
 class DeadlineExceeded(ScoringError):
     """The score did not end before its deadline. It counts as an attempt."""
 
@@ -150,6 +167,7 @@ class StoreUnavailable(ScoringError):
 
     code = "store_unavailable"
     retryable = True
+    counted = False
 
 
 class AttemptsExhausted(ScoringError):
@@ -159,9 +177,11 @@ class AttemptsExhausted(ScoringError):
 
 
 class ConfigurationError(ScoringError):
-    """The process is set up wrongly: a missing variable, an extra that is not installed."""
+    """The process is set up wrongly: a missing variable, an extra that is not installed. Jobs wait until it is not."""
 
     code = "configuration_error"
+    retryable = True
+    counted = False
 
 
 def describe(error: BaseException) -> ErrorInfo:

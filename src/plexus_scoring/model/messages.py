@@ -70,6 +70,7 @@ class ScoringResponse(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     attachments: AttachmentKeys | None = None
     undetermined: bool = False
+    undetermined_reason: str | None = None
     reused: bool = False
     reply_to: str | None = None
     traceparent: str | None = None
@@ -97,6 +98,8 @@ class ScoringResponse(msgspec.Struct, frozen=True, kw_only=True):
                 body["attachments"] = msgspec.to_builtins(self.attachments)
             if self.undetermined:
                 body["undetermined"] = True
+                if self.undetermined_reason is not None:
+                    body["undetermined_reason"] = self.undetermined_reason
             if self.reused:
                 body["reused"] = True
         if self.error is not None:
@@ -117,6 +120,7 @@ def response_of_result(request: ScoringRequest, result: ScoreResult) -> ScoringR
         cost=result.cost,
         attachments=result.attachments,
         undetermined=result.undetermined,
+        undetermined_reason=result.undetermined_reason,
         reused=result.reused_from is not None,
         reply_to=request.reply_to,
         traceparent=request.traceparent,

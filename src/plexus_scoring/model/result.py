@@ -36,7 +36,8 @@ class ScoreOutcome(msgspec.Struct, frozen=True, kw_only=True):
         confidence: 0..1, where the score computes one.
         cost: Of the target score; `dependencies_cost` is what the scores it depends on cost.
         trace: JSON-able record of every node's input and output; None or empty: nothing to keep.
-        undetermined: The model gave no usable answer after all retries; `value` then says so.
+        undetermined: The value cannot be relied on: the model gave no usable answer, or one that was cut or withheld.
+        undetermined_reason: Which of these, and of which node.
         metadata: Further facts of the engine, stored with the result.
     """
 
@@ -47,6 +48,7 @@ class ScoreOutcome(msgspec.Struct, frozen=True, kw_only=True):
     dependencies_cost: Cost = msgspec.field(default_factory=Cost)
     trace: dict[str, Any] | None = None
     undetermined: bool = False
+    undetermined_reason: str | None = None
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -88,6 +90,7 @@ class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost = msgspec.field(default_factory=Cost)
     dependencies_cost: Cost = msgspec.field(default_factory=Cost)
     undetermined: bool = False
+    undetermined_reason: str | None = None
     attempt: int = 1
     score_version: str | None = None
     item_digest: str | None = None

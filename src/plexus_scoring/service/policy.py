@@ -15,6 +15,7 @@ class Policy:
         max_attempts: Attempts after which a job is FAILED.
         job_timeout: Longest time for one attempt.
         retry_base: Upper bound of the first retry's delay, doubled by each further attempt.
+        refused_seconds: About how often a job is tried while a provider refuses our account or our set-up is wrong.
         retry_max: Upper bound of any retry's delay, also of one that a provider asks for.
         reuse_results: Answer with a stored result of the same content and version.
         max_item_bytes: Largest text that is read from S3.
@@ -25,6 +26,7 @@ class Policy:
     max_attempts: int = 5
     job_timeout: float = 280.0
     retry_base: float = 2.0
+    refused_seconds: float = 30.0
     retry_max: float = 600.0
     reuse_results: bool = False
     max_item_bytes: int = 20_000_000
@@ -48,4 +50,9 @@ class Policy:
         """
         bound = min(self.retry_max, self.retry_base * 2 ** min(attempt - 1, 32))
         delay = random.uniform(0, bound)  # noqa: S311  jitter is no secret
+        return min(self.retry_max, (retry_after or 0.0) + delay)
+
+    def refused_delay(self, *, retry_after: float | None = None) -> float:
+        """Return the delay before a job is tried again that waits until account or set-up are put right."""
+        delay = self.refused_seconds * random.uniform(0.5, 1)  # noqa: S311  see retry_delay
         return min(self.retry_max, (retry_after or 0.0) + delay)

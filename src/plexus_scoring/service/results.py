@@ -52,6 +52,7 @@ def new_result(
         cost=outcome.cost,
         dependencies_cost=outcome.dependencies_cost,
         undetermined=outcome.undetermined,
+        undetermined_reason=outcome.undetermined_reason,
         attempt=job.attempt,
         score_version=scorecard.version,
         item_digest=item.digest(),

@@ -15,6 +15,8 @@ import msgspec
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import (
+    AccountRefused,
+    ConfigurationError,
     ErrorInfo,
     InvalidRequest,
     LeaseLost,
@@ -306,16 +308,20 @@ class ScoringService:
         info = describe(error)
         # The log shows where an unforeseen error came from; the job keeps its class and message.
         stack = None if isinstance(error, ScoringError) else {"stack": frames(error)}
-        log.warning("attempt failed: %s", loggable(info), extra=stack)
+        counted = error.counted if isinstance(error, ScoringError) else True
+        # What is no fault of the job's is the same for each: the breaker says it once, as a warning.
+        level = logging.WARNING if counted else logging.INFO
+        log.log(level, "attempt failed: %s", loggable(info), extra=stack)
         log.debug("the error as it was raised", exc_info=error)
         await keep_attempt(self._attachments, job, scope)
-        # Our own store being away says nothing about the job, so it costs the job nothing.
-        counted = not isinstance(error, StoreUnavailable)
         failures = attempts.failures(job) + counted
-        if not info.retryable or failures >= self._policy.max_attempts:
+        if not info.retryable or (counted and failures >= self._policy.max_attempts):
             return await self._fail(request, job, lease, info)
         asked = error.retry_after if isinstance(error, ScoringError) else None
-        delay = self._policy.retry_delay(job.attempt, retry_after=asked)
+        if isinstance(error, AccountRefused | ConfigurationError):
+            delay = self._policy.refused_delay(retry_after=asked)
+        else:
+            delay = self._policy.retry_delay(job.attempt, retry_after=asked)
         ended = msgspec.structs.replace(info, failures=failures)
         try:
             await self._jobs.release(lease, delay=delay, counted=counted, error=ended)

@@ -12,7 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from plexus_scoring.model.errors import EngineUnavailable, ScoringError, StoreUnavailable
+from plexus_scoring.model.errors import (
+    ConfigurationError,
+    EngineUnavailable,
+    ScoringError,
+    StoreUnavailable,
+)
 from plexus_scoring.ports import Sleep
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
@@ -22,14 +27,16 @@ log = logging.getLogger(__name__)
 LONGEST_SECONDS = 300.0
 """A provider that wants to be left alone for longer is asked again after this: other jobs may not need it."""
 
-WATCHED: dict[str, tuple[str, type[ScoringError], frozenset[str]]] = {
-    "jobs": ("store", StoreUnavailable, frozenset({"claim", "complete"})),
+Failures = tuple[type[ScoringError], ...]
+
+WATCHED: dict[str, tuple[str, Failures, frozenset[str]]] = {
+    "jobs": ("store", (StoreUnavailable,), frozenset({"claim", "complete"})),
     # A score that cannot be kept is scored again, at no attempt's cost: its trace needs a circuit as its result does.
-    "attachments": ("attachments", StoreUnavailable, frozenset({"put"})),
-    "catalog": ("catalog", StoreUnavailable, frozenset({"item", "scorecard"})),
-    "engine": ("engine", EngineUnavailable, frozenset({"score"})),
+    "attachments": ("attachments", (StoreUnavailable,), frozenset({"put"})),
+    "catalog": ("catalog", (StoreUnavailable,), frozenset({"item", "scorecard"})),
+    "engine": ("engine", (EngineUnavailable, ConfigurationError), frozenset({"score"})),
 }
-"""Part of the service: its dependency's name, the error that says that it is down, and the calls that tell."""
+"""Part of the service: its dependency's name, the errors that say that it is down, and the calls that tell."""
 
 
 class Circuit:
@@ -164,7 +171,7 @@ class _Watched:
         self,
         target: object,
         circuit: Circuit,
-        failure: type[ScoringError],
+        failure: Failures,
         methods: frozenset[str],
     ) -> None:
         self._target = target

@@ -10,6 +10,7 @@ from plexus_scoring.engines.models.base import ChatMessage, ChatRequest
 from plexus_scoring.engines.models.router import ModelRouter
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import (
+    AccountRefused,
     ConfigurationError,
     DeadlineExceeded,
     EngineUnavailable,
@@ -176,10 +177,10 @@ async def test_no_wait_goes_past_the_deadline(script, waits):
         {"status": 429, "headers": {"Retry-After": "7200"}}, PLEXUS_MODEL_RETRY_MAX_SECONDS="9000"
     )
     with pytest.raises(EngineUnavailable) as caught:
-        await router.chat(ask(), deadline=time.time() + 3_600)
+        await router.chat(ask(), deadline=time.time() + 600)
     await router.aclose()
     assert waits.seconds == []
-    assert caught.value.retry_after == 7_200
+    assert caught.value.retry_after == 900  # bounded
     assert len(server.requests) == 1
 
 
@@ -210,7 +211,7 @@ async def test_attempts_are_bounded(script):
 
 async def test_a_used_up_quota_is_not_asked_again(script):
     server, router = script({"status": 429, "error": {"code": "insufficient_quota"}})
-    with pytest.raises(failures.QuotaExhausted):
+    with pytest.raises(AccountRefused, match="insufficient_quota"):
         await router.chat(ask())
     await router.aclose()
     assert len(server.requests) == 1

@@ -1,13 +1,16 @@
 """What providers' refusals mean."""
 
-import email.utils
-from types import SimpleNamespace
-
 import pytest
 
 from plexus_scoring.engines.models import failures
 from plexus_scoring.engines.models.base import ChatMessage, ChatRequest
-from plexus_scoring.model.errors import ConfigurationError, EngineUnavailable, ScoreFailed
+from plexus_scoring.engines.models.provider_errors import ProviderError, read_error
+from plexus_scoring.model.errors import (
+    AccountRefused,
+    EngineUnavailable,
+    ProviderBusy,
+    ScoreFailed,
+)
 
 REQUEST = ChatRequest(
     provider="ChatOpenAI",
@@ -16,13 +19,21 @@ REQUEST = ChatRequest(
 )
 
 
+def of_status(status, message="", code=None, headers=None):
+    codes = frozenset([code] if code else [])
+    said = ProviderError(message=message, code=code, codes=codes)
+    return failures.of_status(REQUEST, status, said, headers)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
         (400, ScoreFailed),
-        (401, ConfigurationError),
-        (403, ScoreFailed),
-        (404, ScoreFailed),
+        (401, AccountRefused),
+        (402, AccountRefused),
+        (403, AccountRefused),
+        (404, AccountRefused),
+        (410, AccountRefused),
         (408, failures.TimedOut),
         (409, EngineUnavailable),
         (422, ScoreFailed),
@@ -31,21 +42,22 @@ REQUEST = ChatRequest(
         (502, EngineUnavailable),
         (504, failures.TimedOut),
         (529, failures.Throttled),
+        (301, EngineUnavailable),
     ],
 )
 def test_statuses(status, kind):
-    error = failures.of_status(REQUEST, status, message="because")
+    error = of_status(status, message="because")
     assert type(error) is kind
     assert str(error).startswith("ChatOpenAI model gpt-4o-mini: ")
 
 
 def test_a_used_up_quota_is_told_from_a_throttle():
-    error = failures.of_status(REQUEST, 429, message="You exceeded", code="insufficient_quota")
-    assert isinstance(error, failures.QuotaExhausted)
+    error = of_status(429, message="You exceeded", code="insufficient_quota")
+    assert isinstance(error, AccountRefused)
 
 
 def test_503_with_retry_after_is_a_throttle():
-    error = failures.of_status(REQUEST, 503, headers={"retry-after": "7"})
+    error = of_status(503, headers={"retry-after": "7"})
     assert isinstance(error, failures.Throttled)
     assert error.retry_after == 7
 
@@ -69,55 +81,77 @@ def test_503_with_retry_after_is_a_throttle():
     ],
 )
 def test_an_overflow_names_tokens_and_limit(message, figures):
-    error = failures.of_status(REQUEST, 400, message=message)
+    error = of_status(400, message=message)
     assert isinstance(error, ScoreFailed)
     assert "ChatOpenAI model gpt-4o-mini: the prompt overflows the context" in str(error)
     assert figures in str(error)
 
 
 def test_a_provider_that_repeats_the_prompt_is_not_quoted():
-    error = failures.of_status(
-        REQUEST, 400, message="invalid input: 'My card number is 4111 1111 1111 1111, please help'"
+    error = of_status(
+        400, message="invalid input: 'My card number is 4111 1111 1111 1111, please help'"
     )
     assert "4111" not in str(error)
 
 
 def test_the_key_is_never_quoted():
-    error = failures.of_status(REQUEST, 401, message="Incorrect API key provided: sk-secret")
+    error = of_status(401, message="Incorrect API key provided: sk-secret")
     assert "sk-secret" not in str(error)
 
 
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
+    "message",
     [
-        ({}, None),
-        ({"retry-after": "2.5"}, 2.5),
-        ({"retry-after": "-1"}, 0.0),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        "Your credit balance is too low to access the Anthropic API.",
+        "Insufficient Balance",
+        "You have run out of credits",
+        "You exceeded your current quota, please check your plan and billing details.",
+        "API key expired. Please renew the API key.",
+        "The model `x` does not exist",
     ],
 )
-def test_retry_after(headers, seconds):
-    assert failures.retry_after(headers) == seconds
+def test_an_empty_account_is_known_by_its_words_under_any_status(status, message):
+    error = of_status(status, message)
+    assert type(error) is AccountRefused
+    assert (error.counted, error.retryable) == (False, True)
 
 
-def test_retry_after_as_a_date(monkeypatch):
-    monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: 1_700_000_000.5))
-    date = email.utils.formatdate(1_700_000_100, usegmt=True)
-    assert failures.retry_after({"retry-after": date}) == 99.5
+def test_a_minutes_quota_of_geminis_is_no_empty_account():
+    error = of_status(429, "You exceeded your current quota", "resource_exhausted")
+    assert isinstance(error, failures.Throttled)
+
+
+def test_being_asked_to_wait_costs_no_attempt():
+    assert issubclass(failures.Throttled, ProviderBusy)
+    assert not failures.Throttled.counted
+    assert failures.TimedOut.counted
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"error": {"message": "m", "code": "c", "param": "p"}}, ("m", "c", "p")),
-        ({"message": "m", "type": "t"}, ("m", "t", None)),
-        ({"error": "text"}, ("text", None, None)),
-        ("text", ("text", None, None)),
-        (None, ("", None, None)),
-        ({"error": {"code": 400}}, ("", "400", None)),
+        ({"error": {"message": "m", "code": "c", "param": "p"}}, ("m", "c", "p", None)),
+        ({"message": "m", "type": "t"}, ("m", "t", None, None)),
+        ({"error": "text"}, ("text", None, None, None)),
+        ("text", ("text", None, None, None)),
+        (None, ("", None, None, None)),
+        ({"error": {"code": 400}}, ("", "400", None, 400)),
+        ([{"error": {"code": 429, "message": "m"}}], ("m", "429", None, 429)),
+        ({"detail": "Not Found"}, ("Not Found", None, None, None)),
+        (
+            {"detail": [{"loc": ["body", "top_p"], "msg": "Extra", "type": "extra_forbidden"}]},
+            ("top_p: Extra", None, "top_p", None),
+        ),
+        ({"base_resp": {"status_code": 1008, "status_msg": "m"}}, ("m", "1008", None, None)),
+        (
+            {"success": False, "errors": [{"code": 10000, "message": "m"}]},
+            ("m", "10000", None, None),
+        ),
+        ({"error": {"message": "m", "metadata": {"raw": "why"}}}, ("m: why", None, None, None)),
+        ({"error": {"message": ["odd"], "code": {"a": 1}}}, ("", None, None, None)),
     ],
 )
 def test_error_objects(body, expected):
-    assert failures.error_object(body) == expected
+    said = read_error(body)
+    assert (said.message, said.code, said.param, said.status) == expected

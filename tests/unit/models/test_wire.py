@@ -61,7 +61,15 @@ def test_gpt_5_gets_no_sampling_parameters():
 
 @pytest.mark.parametrize(
     ("model", "responses"),
-    [("gpt-5-mini", True), ("o3-mini", True), ("GPT-5", True), ("gpt-4o-mini", False)],
+    [
+        ("gpt-5-mini", True),
+        ("o3-mini", True),
+        ("GPT-5", True),
+        ("gpt-4o-mini", False),
+        ("olmo-2", False),
+        ("openai/gpt-oss-20b", False),
+        ("orca", False),
+    ],
 )
 def test_reasoning_models_are_known_by_name(model, responses):
     assert openai_wire.is_reasoning_model(model) is responses

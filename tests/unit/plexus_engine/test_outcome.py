@@ -4,6 +4,7 @@ import pytest
 
 from plexus_scoring.engines.plexus.outcome import cost_of_calls, outcome_of
 from plexus_scoring.model.errors import (
+    AccountRefused,
     DeadlineExceeded,
     DependencyUnmet,
     EngineUnavailable,
@@ -56,6 +57,19 @@ def test_what_is_no_value_is_an_error(given, error, text):
 def test_a_score_behind_a_skipped_one_is_unmet():
     with pytest.raises(DependencyUnmet, match="skipped"):
         outcome_of({"2": result("SKIPPED")}, "1", "Greeting")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("AuthenticationError", "Incorrect API key"),
+        ("RateLimitError", "You exceeded your current quota, please check your plan and billing"),
+    ],
+)
+def test_a_refused_account_is_told_from_a_provider_that_is_away(kind, said):
+    given = {"value": "ERROR", "error": said, "exception_type": kind}
+    with pytest.raises(AccountRefused, match=said[:20]):
+        outcome_of({"1": given}, "1", "Greeting")
 
 
 def test_an_unknown_after_all_retries_is_undetermined():

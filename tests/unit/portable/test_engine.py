@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from plexus_scoring.engines.auto import AutoEngine
 from plexus_scoring.engines.mock import MockEngine
+from plexus_scoring.engines.models import turns
 from plexus_scoring.engines.models.base import ChatReply, TokenLogprob
 from plexus_scoring.engines.models.limiter import FLOW
 from plexus_scoring.engines.portable.engine import PortableEngine
@@ -24,6 +25,7 @@ from plexus_scoring.model.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    ProviderBusy,
     ScorecardError,
     ScoreDisabled,
     ScoreFailed,
@@ -84,6 +86,108 @@ async def test_a_number_out_of_range_is_no_and_undetermined():
     )
     assert (outcome.value, outcome.undetermined) == ("No", True)
     assert outcome.explanation == "Number 7 is outside the valid range [0, 5]."
+
+
+CUT = {"cut": "the answer was cut (length)", "finish_reason": "length"}
+WITHHELD = {"text": "", "withheld": "the model refused to answer (refusal)", "refusal": "I won't."}
+
+
+def reply(text="Yes", **fields):
+    return ChatReply(**{"text": text, "model": "gpt-4o-mini"} | fields)
+
+
+async def test_a_cut_answer_keeps_its_value_and_is_undetermined():
+    outcome = await score(
+        scorecard_of(graph("Q", classifier())), model=ScriptedModel([reply(**CUT)])
+    )
+    assert (outcome.value, outcome.undetermined) == ("Yes", True)
+    assert outcome.undetermined_reason == "ask: the answer was cut (length)"
+
+
+async def test_a_whole_answer_after_a_cut_one_is_determined():
+    model = ScriptedModel([reply("well, I", **CUT), "Yes"])
+    outcome = await score(scorecard_of(graph("Q", classifier())), model=model)
+    assert (outcome.value, outcome.undetermined, outcome.undetermined_reason) == (
+        "Yes",
+        False,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "calls", "value"),
+    [
+        (
+            {"class": "Classifier", "valid_classes": ["Yes", "No"], "maximum_retry_count": 2},
+            3,
+            "unknown",
+        ),
+        ({"class": "YesOrNoClassifier", "maximum_retry_count": 3}, 3, "unknown"),
+        (
+            {
+                "class": "MultiClassClassifier",
+                "valid_classes": ["Yes", "No"],
+                "maximum_retry_count": 3,
+            },
+            3,
+            "unknown",
+        ),
+        ({"class": "NumericClassifier"}, 1, "No"),
+    ],
+    ids=lambda given: given.get("class") if isinstance(given, dict) else None,
+)
+async def test_a_withheld_answer_is_asked_for_again_and_gives_no_value(node, calls, value):
+    node = {"name": "ask", "system_message": "Judge.", "user_message": "{{text}}"} | node
+    output = {} if node["class"] == "NumericClassifier" else {"value": "classification"}
+    model = ScriptedModel([reply(**WITHHELD)])
+    outcome = await score(scorecard_of(graph("Q", node, output=output)), model=model)
+    assert len(model.requests) == calls
+    assert (outcome.value, outcome.undetermined) == (value, True)
+    assert outcome.undetermined_reason == "ask: the model refused to answer (refusal)"
+    assert outcome.trace["answers"][0]["refusal"] == "I won't."
+
+
+async def test_a_withheld_answer_may_be_answered_the_second_time():
+    node = {"name": "ask", "class": "YesOrNoClassifier", "user_message": "{{text}}"}
+    model = ScriptedModel([reply(**WITHHELD), "Yes"])
+    outcome = await score(scorecard_of(graph("Q", node)), model=model)
+    assert (outcome.value, outcome.undetermined) == ("yes", False)
+
+
+async def test_a_cut_explanation_leaves_the_value_determined():
+    node = {
+        "name": "ask",
+        "class": "YesOrNoClassifier",
+        "user_message": "{{text}}",
+        "explanation_message": "Why?",
+    }
+    model = ScriptedModel(["Yes", reply("Because", **CUT)])
+    outcome = await score(scorecard_of(graph("Q", node)), model=model)
+    assert (outcome.value, outcome.explanation, outcome.undetermined) == ("yes", "Because", False)
+    assert outcome.trace["answers"] == [
+        {"node_name": "ask", "undetermined": "the answer was cut (length)"}
+    ]
+
+
+async def test_reasoning_is_kept_in_the_trace():
+    model = ScriptedModel([reply(reasoning="2 or 3?", reasoning_tokens=5)])
+    outcome = await score(scorecard_of(graph("Q", classifier())), model=model)
+    assert not outcome.undetermined
+    assert outcome.trace["answers"] == [
+        {"node_name": "ask", "reasoning": "2 or 3?", "reasoning_tokens": 5}
+    ]
+
+
+async def test_waiting_for_a_turn_until_the_deadline_is_no_fault_of_the_jobs():
+    class Busy(ScriptedModel):
+        async def chat(self, request, *, deadline=None):
+            with turns.waiting():
+                await asyncio.Event().wait()
+
+    with pytest.raises(ProviderBusy, match="no turn at the provider"):
+        await score(
+            scorecard_of(graph("Q", classifier())), model=Busy(), deadline=time.time() + 0.1
+        )
 
 
 async def test_a_second_node_starts_with_its_own_retries():

@@ -10,13 +10,16 @@ import pytest
 
 from plexus_scoring.model.disposition import Ack, DeadLetter, Retry
 from plexus_scoring.model.errors import (
+    AccountRefused,
     BudgetExceeded,
+    ConfigurationError,
     DeadlineExceeded,
     DependencyUnmet,
     EngineUnavailable,
     InvalidRequest,
     LeaseLost,
     NotFound,
+    ProviderBusy,
     ScorecardError,
     ScoreDisabled,
     ScoreFailed,
@@ -207,6 +210,48 @@ async def test_what_may_pass_is_tried_again_then_fails(bench):
     assert disposition.reason.message == "after 3 attempts: 503"
     assert (await job_of(bench)).status is JobStatus.FAILED
     assert [response.status for response in bench.responder.sent] == ["error"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccountRefused("402: no credit"),
+        ProviderBusy("429", retry_after=7),
+        ConfigurationError("ANTHROPIC_API_KEY is not set"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_is_no_fault_of_the_jobs_costs_no_attempt(bench, error, caplog):
+    caplog.set_level(logging.INFO)
+    for _ in range(12):  # more than a job has attempts
+        bench.engine.script = [error]
+        disposition = await bench.service.handle(REQUEST)
+        assert isinstance(disposition, Retry)
+        assert not disposition.counted
+        job = await job_of(bench)
+        assert (job.status, job.attempt) == (JobStatus.PENDING, 0)
+        assert job.last_error == error.info()
+        bench.clock.time += disposition.after
+    assert bench.responder.sent == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert await bench.service.handle(REQUEST) == Ack()
+
+
+async def test_a_refused_account_is_not_asked_by_each_job_every_second(bench):
+    bench.engine.script = [AccountRefused("402")]
+    assert (await bench.service.handle(REQUEST)).after >= 15
+
+
+async def test_an_undetermined_value_says_why_to_its_caller(bench):
+    async def cut(_context):
+        return ScoreOutcome(value="Yes", undetermined=True, undetermined_reason="n: cut (length)")
+
+    bench.engine.script = [cut]
+    await bench.service.handle(REQUEST)
+    body = bench.responder.sent[0].body()
+    assert (body["undetermined"], body["undetermined_reason"]) == (True, "n: cut (length)")
+    stored = await bench.store.result(result_id_of(key("job-1")))
+    assert stored.undetermined_reason == "n: cut (length)"
 
 
 async def test_an_unforeseen_error_keeps_its_class_and_is_tried_again(bench):

@@ -1,6 +1,12 @@
 import pytest
 
-from plexus_scoring.model.errors import EngineUnavailable, ScoreFailed, StoreUnavailable
+from plexus_scoring.model.errors import (
+    AccountRefused,
+    ConfigurationError,
+    EngineUnavailable,
+    ScoreFailed,
+    StoreUnavailable,
+)
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import MemoryMetrics
 from plexus_scoring.worker.breaker import LONGEST_SECONDS, WATCHED, Breaker, Circuit
@@ -114,6 +120,22 @@ async def test_it_watches_the_engine_and_knows_a_refusal_from_an_outage(told):
     assert metrics.levels[names.BREAKER_OPEN] == 0
     assert await engine.aclose() == "closed"
     assert told == [("engine", "no answer"), ("engine", None)]
+
+
+@pytest.mark.parametrize("error", [AccountRefused("402: top it up"), ConfigurationError("no key")])
+async def test_a_refused_account_and_a_wrong_set_up_shut_it(told, error, caplog):
+    breaker = Breaker(
+        failures=2, seconds=10, metrics=MemoryMetrics(), changed=lambda *what: told.append(what)
+    )
+    engine = breaker.watch("engine", Part(*[error] * 3))
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            await engine.score(None)
+    assert not breaker.is_open
+    assert told == [("engine", error.message)]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"engine is down, taking no jobs for 10 s: {error.message}"
+    ]
 
 
 async def test_parts_that_tell_nothing_are_left_alone():

@@ -1,30 +1,24 @@
-"""Anthropic's Messages API, over plain HTTP.
-
-The interface is one POST, so it needs no SDK of its own: Anthropic's costs as much import time as OpenAI's and brings
-nothing used here, and its OpenAI-compatible endpoint is meant for trials, not for production. The HTTP library is the
-one that the openai package brings.
-"""
+"""Anthropic's Messages API. Its OpenAI-compatible endpoint is meant for trials, not for production."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from plexus_scoring.engines.models import conversation, failures
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest
-from plexus_scoring.engines.models.connections import ClientPools, connection_limits, tls
+from plexus_scoring.engines.models.endings import cut_reason, withheld_reason, withheld_reply
+from plexus_scoring.engines.models.failures import Filtered
+from plexus_scoring.engines.models.http import HttpApi
+from plexus_scoring.engines.models.provider_errors import read_error
+from plexus_scoring.engines.models.reading import count, decode, joined, mapping, objects, text
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    import httpx2
 
 API_VERSION = "2023-06-01"
 
 
 class AnthropicMessages:
-    """One connection pool to Anthropic. Makes single attempts: the router retries.
+    """Anthropic. Makes single attempts: the router retries.
 
     Raises:
         ConfigurationError: ``ANTHROPIC_API_KEY`` is not set.
@@ -34,47 +28,23 @@ class AnthropicMessages:
         key = settings.get("ANTHROPIC_API_KEY")
         if key is None:
             raise ConfigurationError("no key for Anthropic: set ANTHROPIC_API_KEY")
-        self._headers = {"x-api-key": key, "anthropic-version": API_VERSION}
+        self._api = HttpApi({"x-api-key": key, "anthropic-version": API_VERSION})
         base = settings.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
         self._url = f"{base.rstrip('/')}/v1/messages"
-        self._clients = ClientPools(self._make_client, _close)
 
     async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:
         """Ask once. Raises what `ChatModel.chat` documents, except DeadlineExceeded."""
-        import httpx2  # noqa: PLC0415  0.1 s: only when a model is asked
-
         try:
-            with self._clients.borrow() as client:
-                response = await client.post(
-                    self._url, json=messages_body(request), timeout=seconds
-                )
-        except httpx2.TimeoutException as error:
-            raise failures.timed_out(request, seconds) from error
-        except httpx2.TransportError as error:
-            raise failures.unreachable(request, error) from error
-        if response.is_error:
-            message, code, _ = failures.error_object(_json(response.content))
-            raise failures.of_status(
-                request,
-                response.status_code,
-                message=message,
-                code=code,
-                headers=response.headers,
-            )
-        return read_message(request, response.content)
+            answer = await self._api.ask(self._url, messages_body(request), request, seconds)
+            if not answer.ok:
+                raise answer.failure(request)
+            return read_message(request, answer.body)
+        except Filtered as refusal:
+            return withheld_reply(request, refusal.error)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._clients.aclose()
-
-    def _make_client(self) -> httpx2.AsyncClient:
-        import httpx2  # noqa: PLC0415  see complete
-
-        return httpx2.AsyncClient(headers=self._headers, limits=connection_limits(), verify=tls())
-
-
-async def _close(client: httpx2.AsyncClient) -> None:
-    await client.aclose()
+        await self._api.aclose()
 
 
 def messages_body(request: ChatRequest) -> dict[str, Any]:
@@ -97,50 +67,35 @@ def messages_body(request: ChatRequest) -> dict[str, Any]:
     return body
 
 
-class _Block(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
-class _Message(msgspec.Struct):
-    content: list[_Block]
-    model: str | None = None
-    stop_reason: str | None = None
-    usage: _Usage | None = None
-
-
-_MESSAGE = msgspec.json.Decoder(_Message)
-
-
 def read_message(request: ChatRequest, body: bytes) -> ChatReply:
-    """Return the reply of a message's body. Raises EngineUnavailable if it is none."""
-    try:
-        message = _MESSAGE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise failures.malformed(request, f"the answer is not a message: {error}") from error
-    usage = message.usage or _Usage()
-    cached = usage.cache_read_input_tokens or 0
-    # Anthropic counts what its cache took part in apart from the other input.
-    prompt = (usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0)
+    """Return the reply of a message's body.
+
+    Raises:
+        EngineUnavailable: it is none, or it says that the provider failed.
+    """
+    answer = mapping(decode(body))
+    content = objects(answer.get("content"))
+    if not isinstance(answer.get("content"), list) or answer.get("error"):
+        said = read_error(answer)
+        if said.message or said.code:
+            raise failures.of_body(request, said)
+        raise failures.malformed(request, "the answer is not a message")
+    usage = mapping(answer.get("usage"))
+    cached = count(usage.get("cache_read_input_tokens")) or 0
+    written = count(usage.get("cache_creation_input_tokens")) or 0
+    stop_reason = text(answer.get("stop_reason"))
+    said_text = joined(content, ("text",))
+    withheld = withheld_reason(stop_reason)
     return ChatReply(
-        text="\n".join(block.text or "" for block in message.content if block.type == "text"),
-        model=message.model or request.model,
-        prompt_tokens=prompt,
-        completion_tokens=usage.output_tokens or 0,
+        text="" if withheld else said_text,
+        model=text(answer.get("model")) or request.model,
+        # Anthropic counts what its cache took part in apart from the other input.
+        prompt_tokens=(count(usage.get("input_tokens")) or 0) + cached + written,
+        completion_tokens=count(usage.get("output_tokens")) or 0,
         cached_tokens=cached,
-        finish_reason=message.stop_reason,
+        finish_reason=stop_reason,
+        cut=cut_reason(stop_reason),
+        withheld=withheld,
+        refusal=said_text or None if withheld else None,
+        reasoning=joined(content, ("thinking",), key="thinking") or None,
     )
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

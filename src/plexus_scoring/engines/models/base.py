@@ -52,7 +52,18 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model answered, and what it counted. `cached_tokens` are part of `prompt_tokens`."""
+    """What the model answered, and what it counted.
+
+    Attributes:
+        text: The answer without the model's reasoning; empty where it was withheld.
+        cached_tokens: Those of `prompt_tokens` that came from the provider's cache.
+        finish_reason: Why the answer ended, in the provider's word.
+        cut: Why the answer is not whole; None if it is.
+        withheld: Why there is no answer, because a filter or the model itself refused it; None if there is one.
+        refusal: The model's own words in place of an answer.
+        reasoning: What the model thought aloud before its answer.
+        reasoning_tokens: Those of `completion_tokens` that the provider counts as reasoning.
+    """
 
     text: str
     model: str
@@ -61,6 +72,11 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     finish_reason: str | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
+    cut: str | None = None
+    withheld: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_tokens: int = 0
 
 
 class ChatModel(Protocol):
@@ -74,7 +90,9 @@ class ChatModel(Protocol):
 
         Raises:
             EngineUnavailable: the provider cannot answer now; carries `retry_after` if it said one.
-            ScoreFailed: the provider refuses this request for good (4xx other than 408, 409, 429); a prompt
+            ProviderBusy: it wants to be asked later, or no turn came before `deadline`.
+            AccountRefused: it refuses our account: no credit, a bad key, no such model.
+            ScoreFailed: the provider refuses this request for good (any other 4xx); a prompt
                 that overflows the model's context is named with its tokens and the limit where they are told.
             ConfigurationError: no key, or the provider's extra is not installed.
             DeadlineExceeded: `deadline` came first.

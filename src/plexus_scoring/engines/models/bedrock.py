@@ -10,13 +10,18 @@ from typing import Any
 
 from plexus_scoring.engines.models import conversation, failures
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest
+from plexus_scoring.engines.models.endings import (
+    cut_reason,
+    ending_of,
+    withheld_reason,
+    withheld_reply,
+)
+from plexus_scoring.engines.models.provider_errors import ProviderError
+from plexus_scoring.engines.models.reading import count, mapping, objects, text
 from plexus_scoring.engines.models.settings import ModelSettings
-from plexus_scoring.model.errors import ConfigurationError, EngineUnavailable, ScoringError
+from plexus_scoring.model.errors import ConfigurationError, ScoringError
 
 DEFAULT_REGION = "us-east-1"
-_CREDENTIAL_CODES = frozenset(
-    {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException"}
-)
 # Codes whose HTTP status alone would be misread.
 _STATUS_OF_CODE = {
     "ThrottlingException": HTTPStatus.TOO_MANY_REQUESTS,
@@ -48,7 +53,10 @@ class BedrockConverse:
         Raises what `ChatModel.chat` documents, except DeadlineExceeded.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._converse, request)
+        try:
+            return await loop.run_in_executor(self._pool, self._converse, request)
+        except failures.Filtered as refusal:
+            return withheld_reply(request, refusal.error)
 
     async def aclose(self) -> None:
         """Close the connections and let the threads end."""
@@ -133,41 +141,50 @@ def converse_arguments(request: ChatRequest) -> dict[str, Any]:
 
 
 def read_answer(request: ChatRequest, answer: dict[str, Any]) -> ChatReply:
-    """Return the reply of Converse's answer; reasoning blocks are not part of it.
+    """Return the reply of Converse's answer.
 
-    Raises EngineUnavailable if it is none.
+    Raises EngineUnavailable if it is none, or says that the model failed.
     """
+    stop_reason = text(answer.get("stopReason"))
     if "output" not in answer:  # botocore makes an empty answer of a body that it cannot read
         raise failures.malformed(request, "the answer is not one of Converse")
-    content = answer["output"].get("message", {}).get("content", [])
-    usage = answer.get("usage", {})
-    cached = usage.get("cacheReadInputTokens", 0)
+    if ending_of(stop_reason) == "failed":
+        raise failures.malformed(request, f"the answer ended with stopReason {stop_reason!r}")
+    content = objects(mapping(mapping(answer["output"]).get("message")).get("content"))
+    usage = mapping(answer.get("usage"))
+    cached = count(usage.get("cacheReadInputTokens")) or 0
+    written = count(usage.get("cacheWriteInputTokens")) or 0
+    said = "\n".join(text(block["text"]) or "" for block in content if "text" in block)
+    thought = [
+        text(mapping(mapping(block.get("reasoningContent")).get("reasoningText")).get("text"))
+        for block in content
+    ]
+    withheld = withheld_reason(stop_reason)
     return ChatReply(
-        text="\n".join(block["text"] for block in content if "text" in block),
+        text="" if withheld else said,
         model=request.model,
         # As with Anthropic, what the cache took part in is counted apart.
-        prompt_tokens=usage.get("inputTokens", 0) + cached + usage.get("cacheWriteInputTokens", 0),
-        completion_tokens=usage.get("outputTokens", 0),
+        prompt_tokens=(count(usage.get("inputTokens")) or 0) + cached + written,
+        completion_tokens=count(usage.get("outputTokens")) or 0,
         cached_tokens=cached,
-        finish_reason=answer.get("stopReason"),
+        finish_reason=stop_reason,
+        cut=cut_reason(stop_reason),
+        withheld=withheld,
+        refusal=said or None if withheld else None,
+        reasoning="\n".join(part for part in thought if part) or None,
     )
 
 
 def _meaning(request: ChatRequest, error: Any) -> ScoringError:
     details = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
-    code, message = details.get("Code", ""), details.get("Message", "")
-    if code in _CREDENTIAL_CODES:
-        return ConfigurationError(
-            f"{request.provider} model {request.model}: AWS refuses the credentials ({code})"
-        )
+    code = text(details.get("Code")) or ""
     status = _STATUS_OF_CODE.get(code, metadata.get("HTTPStatusCode"))
-    if not status or status < HTTPStatus.BAD_REQUEST:
-        return EngineUnavailable(f"{request.provider} model {request.model}: {code or 'no reason'}")
-    return failures.of_status(
-        request,
-        int(status),
-        message=message,
-        code=code,
-        headers=metadata.get("HTTPHeaders", {}),
+    said = ProviderError(
+        message=text(details.get("Message")) or "",
+        code=code or None,
+        codes=frozenset({code.lower()}),
     )
+    if not status or status < HTTPStatus.BAD_REQUEST:
+        return failures.of_body(request, said)
+    return failures.of_status(request, int(status), said, metadata.get("HTTPHeaders", {}))

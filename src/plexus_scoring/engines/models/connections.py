@@ -7,17 +7,20 @@ a call (measured by benchmarks/models.py: 6.4 ms CPU a call with one pool). Pool
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+import os
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
 
 POOL_SIZE = 32
 KEEPALIVE_SECONDS = 60.0
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 Client = TypeVar("Client")
 
@@ -60,21 +63,49 @@ class ClientPools(Generic[Client]):
             await self._close(client)
 
 
-def connection_limits() -> httpx2.Limits:
-    """Return the limits of one pool."""
+def make_client(headers: Mapping[str, str]) -> httpx2.AsyncClient:
+    """Return a client with the process's proxies and certificates."""
     import httpx2  # noqa: PLC0415  0.1 s: only when a model is asked
 
     # More than are lent at a time: a connection that broke may linger until it is noticed.
-    return httpx2.Limits(
+    limits = httpx2.Limits(
         max_connections=2 * POOL_SIZE,
         max_keepalive_connections=POOL_SIZE,
         keepalive_expiry=KEEPALIVE_SECONDS,
     )
+    certificates = tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return httpx2.AsyncClient(
+        headers=headers, limits=limits, verify=certificates, follow_redirects=True
+    )
 
 
-@lru_cache(maxsize=1)
-def tls() -> ssl.SSLContext:
-    """Return the trusted certificates, read once for all pools (0.2 s)."""
-    import httpx2  # noqa: PLC0415  0.1 s: only when a model is asked
+@lru_cache(maxsize=4)
+def tls(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return the trusted certificates, read once for all pools (0.2 s): those of the system where neither is named."""
+    if file or folder:
+        return trusted(file, folder)
+    import httpx2  # noqa: PLC0415  see make_client
 
     return httpx2.create_ssl_context()
+
+
+def trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return the certificates of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
+
+    OpenSSL finds a folder's certificates by hashed names only; a folder without such names is read file by file.
+
+    Raises:
+        OSError: a file cannot be read, or holds no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if file:
+        context.load_verify_locations(cafile=file)
+    if folder:
+        files = sorted(Path(folder).iterdir())
+        if any(_HASHED.fullmatch(path.name) for path in files):
+            context.load_verify_locations(capath=folder)
+        else:
+            for path in files:
+                if path.suffix in (".pem", ".crt", ".cer"):
+                    context.load_verify_locations(cafile=path)
+    return context

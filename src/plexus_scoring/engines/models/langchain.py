@@ -8,7 +8,16 @@ from http import HTTPStatus
 from typing import Any
 
 from plexus_scoring.engines.models import failures
-from plexus_scoring.engines.models.base import ChatReply, ChatRequest, TokenLogprob
+from plexus_scoring.engines.models.base import ChatReply, ChatRequest
+from plexus_scoring.engines.models.endings import (
+    cut_reason,
+    ending_of,
+    withheld_reason,
+    withheld_reply,
+)
+from plexus_scoring.engines.models.openai_wire import read_logprobs
+from plexus_scoring.engines.models.provider_errors import read_error
+from plexus_scoring.engines.models.reading import count, mapping, text
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import ConfigurationError, ScoringError
 
@@ -38,7 +47,10 @@ class LangChainChat:
         try:
             answer = await model.ainvoke(messages)
         except Exception as error:
-            meaning = _meaning(request, error, seconds)
+            try:
+                meaning = _meaning(request, error, seconds)
+            except failures.Filtered as refusal:
+                return withheld_reply(request, refusal.error)
             if meaning is None:
                 raise
             raise meaning from error
@@ -102,17 +114,28 @@ def _load(path: str) -> Any:
 
 
 def read_answer(request: ChatRequest, answer: Any) -> ChatReply:
-    """Return the reply of a LangChain message."""
-    usage = answer.usage_metadata or {}
-    facts: Mapping[str, Any] = answer.response_metadata or {}
+    """Return the reply of a LangChain message. Raises EngineUnavailable if it says that the provider failed."""
+    usage = mapping(answer.usage_metadata)
+    facts = mapping(answer.response_metadata)
+    finish_reason = text(facts.get("finish_reason")) or text(facts.get("stop_reason"))
+    if ending_of(finish_reason) == "failed":
+        raise failures.malformed(request, f"the answer ended with finish_reason {finish_reason!r}")
+    more = mapping(getattr(answer, "additional_kwargs", None))
+    refusal = text(more.get("refusal"))
+    withheld = withheld_reason(finish_reason, refusal)
     return ChatReply(
-        text=_text(answer.content),
-        model=str(facts.get("model_name") or request.model),
-        prompt_tokens=usage.get("input_tokens", 0),
-        completion_tokens=usage.get("output_tokens", 0),
-        cached_tokens=usage.get("input_token_details", {}).get("cache_read", 0),
-        finish_reason=facts.get("finish_reason") or facts.get("stop_reason"),
-        logprobs=_logprobs(facts.get("logprobs")),
+        text="" if withheld else _text(answer.content),
+        model=text(facts.get("model_name")) or request.model,
+        prompt_tokens=count(usage.get("input_tokens")) or 0,
+        completion_tokens=count(usage.get("output_tokens")) or 0,
+        cached_tokens=count(mapping(usage.get("input_token_details")).get("cache_read")) or 0,
+        finish_reason=finish_reason,
+        # Other providers' forms of log probabilities differ each.
+        logprobs=read_logprobs(mapping(facts.get("logprobs")).get("content")),
+        cut=cut_reason(finish_reason),
+        withheld=withheld,
+        refusal=refusal or None,
+        reasoning=text(more.get("reasoning_content")),
     )
 
 
@@ -123,21 +146,6 @@ def _text(content: Any) -> str:
     return "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
 
 
-def _logprobs(given: Any) -> tuple[TokenLogprob, ...] | None:
-    """Return log probabilities where they have OpenAI's form; other providers' forms differ each."""
-    entries = given.get("content") if isinstance(given, Mapping) else None
-    if not entries:
-        return None
-    return tuple(
-        TokenLogprob(
-            entry["token"],
-            entry["logprob"],
-            tuple((top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()),
-        )
-        for entry in entries
-    )
-
-
 def _meaning(request: ChatRequest, error: Exception, seconds: float) -> ScoringError | None:
     """Return what a provider package's exception means; None: nothing that is known."""
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
@@ -145,7 +153,9 @@ def _meaning(request: ChatRequest, error: Exception, seconds: float) -> ScoringE
     status = _status(error)
     if status is not None:
         headers = getattr(getattr(error, "response", None), "headers", None)
-        return failures.of_status(request, status, message=str(error), headers=headers)
+        body = getattr(error, "body", None)
+        said = read_error(body if isinstance(body, Mapping) else str(error))
+        return failures.of_status(request, status, said, headers)
     transport = type(error).__module__.partition(".")[0] in (
         "httpx",
         "httpx2",

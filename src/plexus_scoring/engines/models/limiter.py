@@ -168,6 +168,11 @@ class ProviderLimiter:
         """Calls that may be in flight now."""
         return self._bound.value
 
+    @property
+    def pause(self) -> float:
+        """Seconds for which the provider wants no call."""
+        return max(0.0, self._paused_until - self._clock())
+
     async def acquire(self, *, tokens: int = 0) -> Permit:
         """Wait for a turn. Cancelling the call gives the turn up.
 
@@ -218,7 +223,7 @@ class ProviderLimiter:
         if self.in_flight >= self._bound.value:
             return math.inf
         now = self._clock()
-        wait = max(0.0, self._paused_until - now)
+        wait = self.pause
         if self._requests is not None:
             wait = max(wait, self._requests.wait(1, now))
         if self._tokens is not None:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-
-import msgspec
 
 from plexus_scoring.engines.models import failures
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest, TokenLogprob
+from plexus_scoring.engines.models.endings import cut_reason, ending_of, withheld_reason
+from plexus_scoring.engines.models.provider_errors import ProviderError, read_error
+from plexus_scoring.engines.models.reading import (
+    JsonObject,
+    count,
+    decode,
+    joined,
+    mapping,
+    number,
+    objects,
+    text,
+)
+
+_REASONING_MODEL = re.compile(r"gpt-5|o\d")
 
 
 def is_reasoning_model(model: str) -> bool:
-    """Whether upstream sends this model to the responses endpoint."""
-    return model.lower().startswith(("gpt-5", "o"))
+    """Whether this is a model of OpenAI's that upstream sends to the responses endpoint: gpt-5, o1, o3-mini, …."""
+    return _REASONING_MODEL.match(model.lower()) is not None
 
 
 def _takes_sampling(model: str) -> bool:
@@ -67,151 +80,139 @@ def _add_sampling(body: dict[str, Any], request: ChatRequest) -> None:
         body["top_p"] = request.top_p
 
 
-class _TokenDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+def read_completion(request: ChatRequest, body: str | bytes) -> ChatReply:
+    """Return the reply of a chat completion's body.
 
-
-class _TopLogprob(msgspec.Struct):
-    token: str
-    logprob: float
-
-
-class _Logprob(msgspec.Struct):
-    token: str
-    logprob: float
-    top_logprobs: list[_TopLogprob] | None = None
-
-
-class _ChoiceLogprobs(msgspec.Struct):
-    content: list[_Logprob] | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    logprobs: list[_Logprob] | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | list[_Part] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _ChoiceLogprobs | None = None
-
-
-class _ChatUsage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _TokenDetails | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
-    model: str | None = None
-    usage: _ChatUsage | None = None
-
-
-class _ResponsesUsage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _TokenDetails | None = None
-
-
-class _Output(msgspec.Struct):
-    type: str = ""
-    content: list[_Part] | None = None
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
-class _Response(msgspec.Struct):
-    output: list[_Output]
-    model: str | None = None
-    status: str | None = None
-    incomplete_details: _Incomplete | None = None
-    usage: _ResponsesUsage | None = None
-    error: Any = None
-
-
-_COMPLETION = msgspec.json.Decoder(_Completion)
-_RESPONSE = msgspec.json.Decoder(_Response)
-
-
-def read_completion(request: ChatRequest, body: str) -> ChatReply:
-    """Return the reply of a chat completion's body. Raises EngineUnavailable if it is none."""
-    try:
-        completion = _COMPLETION.decode(body)
-    except msgspec.DecodeError as error:
-        raise failures.malformed(request, f"the answer is not a completion: {error}") from error
-    if not completion.choices:
-        raise failures.malformed(request, "the answer has no choices")
-    choice = completion.choices[0]
-    content = choice.message.content
-    usage = completion.usage or _ChatUsage()
+    Raises:
+        EngineUnavailable: it is none, or it says that the provider failed.
+        failures.Filtered: it says that a content filter refused the prompt.
+    """
+    answer = decode(body)
+    choices = objects(mapping(answer).get("choices"))
+    said = read_error(answer)
+    if not choices or (mapping(answer).get("error") and (said.message or said.code)):
+        raise _no_answer(request, said, "the answer has no choices")
+    choice = choices[0]
+    message = mapping(choice.get("message"))
+    finish_reason = text(choice.get("finish_reason"))
+    if choice.get("error") or ending_of(finish_reason) == "failed":
+        said = read_error(choice) if choice.get("error") else ProviderError()
+        raise _no_answer(request, said, f"the answer ended with finish_reason {finish_reason!r}")
+    refusal = text(message.get("refusal"))
+    withheld = withheld_reason(finish_reason, refusal)
+    content = message.get("content", choice.get("text"))
+    said_text = joined(content, ("text", "output_text")) if objects(content) else text(content)
+    usage = mapping(mapping(answer).get("usage"))
+    prompt, completion = _tokens(usage, "prompt_tokens", "completion_tokens")
     return ChatReply(
-        text=_joined(content) if isinstance(content, list) else content or "",
-        model=completion.model or request.model,
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        cached_tokens=_cached(usage.prompt_tokens_details),
-        finish_reason=choice.finish_reason,
-        logprobs=_logprobs(choice.logprobs.content if choice.logprobs else None),
+        text="" if withheld else said_text or "",
+        model=text(mapping(answer).get("model")) or request.model,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens")) or 0,
+        finish_reason=finish_reason,
+        logprobs=read_logprobs(mapping(choice.get("logprobs")).get("content")),
+        cut=cut_reason(finish_reason),
+        withheld=withheld,
+        refusal=refusal or None,
+        reasoning=_reasoning(message, content),
+        reasoning_tokens=_reasoning_tokens(usage.get("completion_tokens_details")),
     )
 
 
-def read_response(request: ChatRequest, body: str) -> ChatReply:
-    """Return the reply of a response's body. Raises EngineUnavailable if it is none or says that it failed."""
-    try:
-        response = _RESPONSE.decode(body)
-    except msgspec.DecodeError as error:
-        raise failures.malformed(request, f"the answer is not a response: {error}") from error
-    if response.status in ("failed", "cancelled"):
-        message, _, _ = failures.error_object(response.error)
-        raise failures.malformed(
-            request, f"the response {response.status}: {message or 'no reason'}"
-        )
+def read_response(request: ChatRequest, body: str | bytes) -> ChatReply:
+    """Return the reply of a response's body; raises as `read_completion`."""
+    answer = mapping(decode(body))
+    outputs = objects(answer.get("output"))
+    status = text(answer.get("status"))
+    if not isinstance(answer.get("output"), list) or answer.get("error") or status == "failed":
+        raise _no_answer(request, read_error(answer), "the answer has no output")
+    if ending_of(status) == "failed":
+        raise _no_answer(request, ProviderError(), f"the response is {status!r}")
     parts = [
         part
-        for output in response.output
-        if output.type == "message"
-        for part in output.content or ()
+        for output in outputs
+        if output.get("type") == "message"
+        for part in objects(output.get("content"))
     ]
-    usage = response.usage or _ResponsesUsage()
-    logprobs = [entry for part in parts for entry in part.logprobs or ()]
-    incomplete = response.incomplete_details
+    refusal = joined(parts, ("refusal",), key="refusal")
+    incomplete = text(mapping(answer.get("incomplete_details")).get("reason"))
+    finish_reason = incomplete or status
+    withheld = withheld_reason(finish_reason, refusal)
+    usage = mapping(answer.get("usage"))
+    prompt, completion = _tokens(usage, "input_tokens", "output_tokens")
+    logprobs = [entry for part in parts for entry in objects(part.get("logprobs"))]
+    cut = cut_reason("incomplete" if status == "incomplete" else None, named=finish_reason)
     return ChatReply(
-        text=_joined(parts),
-        model=response.model or request.model,
-        prompt_tokens=usage.input_tokens or 0,
-        completion_tokens=usage.output_tokens or 0,
-        cached_tokens=_cached(usage.input_tokens_details),
-        finish_reason=incomplete.reason if incomplete and incomplete.reason else response.status,
-        logprobs=_logprobs(logprobs or None),
+        text="" if withheld else joined(parts, ("output_text", "text")),
+        model=text(answer.get("model")) or request.model,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=count(mapping(usage.get("input_tokens_details")).get("cached_tokens")) or 0,
+        finish_reason=finish_reason,
+        logprobs=read_logprobs(logprobs),
+        cut=None if withheld else cut,
+        withheld=withheld,
+        refusal=refusal or None,
+        reasoning=_thought(outputs),
+        reasoning_tokens=_reasoning_tokens(usage.get("output_tokens_details")),
     )
 
 
-def _joined(parts: list[_Part]) -> str:
-    # Upstream puts a newline between parts, and a parser may look at lines.
-    return "\n".join(part.text or "" for part in parts if part.type in ("output_text", "text"))
-
-
-def _cached(details: _TokenDetails | None) -> int:
-    return (details.cached_tokens or 0) if details else 0
-
-
-def _logprobs(entries: list[_Logprob] | None) -> tuple[TokenLogprob, ...] | None:
-    if entries is None:
-        return None
-    return tuple(
-        TokenLogprob(
-            entry.token,
-            entry.logprob,
-            tuple((other.token, other.logprob) for other in entry.top_logprobs or ()),
+def read_logprobs(entries: Any) -> tuple[TokenLogprob, ...] | None:
+    """Return the tokens with their log probabilities; what has none is left out, and nothing left is None."""
+    found = []
+    for entry in objects(entries):
+        logprob = number(entry.get("logprob"))
+        alternatives = tuple(
+            (text(top.get("token")) or "", likely)
+            for top in objects(entry.get("top_logprobs"))
+            if (likely := number(top.get("logprob"))) is not None
         )
-        for entry in entries
-    )
+        if logprob is not None or alternatives:
+            likely = logprob if logprob is not None else max(other for _, other in alternatives)
+            found.append(TokenLogprob(text(entry.get("token")) or "", likely, alternatives))
+    return tuple(found) or None
+
+
+def _no_answer(request: ChatRequest, said: ProviderError, what: str) -> Exception:
+    if not (said.message or said.code):
+        return failures.malformed(request, what)
+    return failures.of_body(request, said)
+
+
+def _tokens(usage: JsonObject, prompt_name: str, completion_name: str) -> tuple[int, int]:
+    """Return the tokens of prompt and answer. What only `total_tokens` counts (Gemini's thinking) is the answer's."""
+    prompt, completion = count(usage.get(prompt_name)), count(usage.get(completion_name))
+    total = count(usage.get("total_tokens")) or 0
+    if prompt is None:
+        prompt = max(0, total - (completion or 0))
+    return prompt, max(completion or 0, total - prompt)
+
+
+def _reasoning_tokens(details: Any) -> int:
+    return count(mapping(details).get("reasoning_tokens")) or 0
+
+
+def _reasoning(message: JsonObject, content: Any) -> str | None:
+    """Return what the model thought, where the server keeps it apart: in a field, or as parts (Mistral)."""
+    told = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(told, str) and told:
+        return told
+    parts = [part for part in objects(content) if part.get("type") == "thinking"]
+    thoughts = [
+        joined(part.get("thinking"), ("text",)) or text(part.get("thinking")) or ""
+        for part in parts
+    ]
+    return "\n".join(thoughts).strip() or None
+
+
+def _thought(outputs: list[JsonObject]) -> str | None:
+    kinds = ("reasoning_text", "summary_text", "text")
+    thoughts = [
+        joined(output.get(key), kinds)
+        for output in outputs
+        if output.get("type") == "reasoning"
+        for key in ("content", "summary")
+    ]
+    return "\n".join(thought for thought in thoughts if thought) or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 import weakref
@@ -13,8 +14,15 @@ from plexus_scoring.engines.models import failures
 from plexus_scoring.engines.models.base import Adapter, ChatReply, ChatRequest
 from plexus_scoring.engines.models.limiter import ProviderLimiter, Signal
 from plexus_scoring.engines.models.providers import PROVIDERS, Provider, provider_of
+from plexus_scoring.engines.models.reasoning import without_reasoning
 from plexus_scoring.engines.models.settings import ModelSettings
-from plexus_scoring.model.errors import DeadlineExceeded, EngineUnavailable
+from plexus_scoring.engines.models.turns import waiting
+from plexus_scoring.model.errors import (
+    AccountRefused,
+    DeadlineExceeded,
+    EngineUnavailable,
+    ProviderBusy,
+)
 from plexus_scoring.ports import Sleep
 
 CHARACTERS_PER_TOKEN = 4  # what English text comes to; an estimate that the reply's usage corrects
@@ -36,7 +44,7 @@ class ModelRouter:
         settings: Default: from the environment.
         providers: What each provider is, by short name.
         sleep: Waits between attempts.
-        jitter: Number in 0..1, anew for each wait.
+        jitter: Number in 0..1, another for each wait.
     """
 
     def __init__(
@@ -62,9 +70,10 @@ class ModelRouter:
         while True:
             try:
                 return await self._attempt(route, request, deadline)
-            except failures.QuotaExhausted:
+            except AccountRefused:
                 raise
             except EngineUnavailable as error:
+                throttled = isinstance(error, ProviderBusy)
                 wait = self._wait(attempt, error.retry_after)
                 too_late = deadline is not None and time.time() + wait >= deadline
                 if (
@@ -74,7 +83,8 @@ class ModelRouter:
                 ):
                     raise
             attempt += 1
-            await self._sleep(wait)
+            with waiting() if throttled else contextlib.nullcontext():
+                await self._sleep(wait)
 
     async def aclose(self) -> None:
         """Close the running event loop's connections."""
@@ -100,19 +110,23 @@ class ModelRouter:
         self, route: _Route, request: ChatRequest, deadline: float | None
     ) -> ChatReply:
         """Ask once, within the timeout and the deadline."""
+        pause = route.limiter.pause
+        if pause > self._settings.retry_max:  # the job need not hold a worker's slot for so long
+            raise _no_turn(request, f"the provider wants no call for {pause:.0f} s", pause)
         try:
-            async with asyncio.timeout(_left(deadline)):
-                permit = await route.limiter.acquire(tokens=_estimate(request))
+            with waiting():
+                async with asyncio.timeout(_left(deadline)):
+                    permit = await route.limiter.acquire(tokens=_estimate(request))
         except TimeoutError:
-            raise _too_late(request, "while it waited for a turn") from None
+            raise _no_turn(request, "no turn came before the deadline", None) from None
         left = _left(deadline)
         seconds = self._settings.timeout if left is None else min(left, self._settings.timeout)
         if seconds <= 0:
             route.limiter.release(permit, Signal.NEUTRAL, tokens=0)
             raise _too_late(request, "before the model was asked")
-        signal, used, pause = Signal.NEUTRAL, None, None
+        signal, used, wanted = Signal.NEUTRAL, None, None
         try:
-            # The SDK's own timeouts are per read: a server that drips is only stopped here.
+            # The client's own timeouts are per read: a server that drips is only stopped here.
             async with asyncio.timeout(seconds):
                 reply = await route.adapter.complete(request, seconds=seconds)
         except (TimeoutError, failures.TimedOut) as error:
@@ -127,14 +141,14 @@ class ModelRouter:
                 raise
             raise failures.timed_out(request, seconds) from error
         except failures.Throttled as error:
-            signal, pause = Signal.CONGESTED, error.retry_after
+            signal, wanted = Signal.CONGESTED, error.retry_after
             raise
         else:
             signal = Signal.ANSWERED
             used = reply.prompt_tokens + reply.completion_tokens
-            return reply
+            return without_reasoning(reply)
         finally:
-            route.limiter.release(permit, signal, tokens=used, retry_after=pause)
+            route.limiter.release(permit, signal, tokens=used, retry_after=wanted)
 
     def _wait(self, attempt: int, retry_after: float | None) -> float:
         """Return the seconds before the next attempt: what the provider asks, and full jitter on top."""
@@ -149,6 +163,10 @@ def _left(deadline: float | None) -> float | None:
 def _estimate(request: ChatRequest) -> int:
     sent = sum(len(message.content) for message in request.messages)
     return sent // CHARACTERS_PER_TOKEN + 1
+
+
+def _no_turn(request: ChatRequest, why: str, wait: float | None) -> ProviderBusy:
+    return ProviderBusy(f"{request.provider} model {request.model}: {why}", retry_after=wait)
 
 
 def _too_late(request: ChatRequest, when: str) -> DeadlineExceeded:

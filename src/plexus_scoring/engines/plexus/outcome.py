@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from plexus_scoring.engines.models.provider_errors import ProviderError, kind_of
 from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import (
+    AccountRefused,
     DeadlineExceeded,
     DependencyUnmet,
     EngineUnavailable,
@@ -26,6 +28,7 @@ PASSING = (
     "ServiceUnavailable", "ModelTimeoutException", "ConnectError", "ConnectionError", "ReadTimeout",
     "ReadTimeoutError", "EndpointConnectionError", "OverloadedError", "ServiceUnavailableError", "Timeout",
 )  # fmt: skip
+_ACCOUNT = frozenset({"AuthenticationError", "PermissionDeniedError", "NotFoundError"})
 # How litellm, which tactus asks models through, names them in the middle of a message.
 _LITELLM = re.compile(r"\blitellm\.(?:exceptions\.)?(\w+)")
 _RETRIES_USED_UP = "maximum retries reached"
@@ -51,6 +54,7 @@ def outcome_of(results: Mapping[str, Any], target: str, name: str) -> ScoreOutco
     if value in {"SKIPPED", "DISABLED", "PAUSED", "ERROR"}:
         raise _error(result, value, name)
     explanation = result.get("explanation")
+    gave_up = value.lower() == "unknown" and _RETRIES_USED_UP in str(explanation).lower()
     return ScoreOutcome(
         value=value,
         explanation=None if explanation is None else str(explanation),
@@ -60,7 +64,8 @@ def outcome_of(results: Mapping[str, Any], target: str, name: str) -> ScoreOutco
             _cost(other) for score, other in results.items() if score != target
         ),
         trace=result.get("trace") or None,
-        undetermined=value.lower() == "unknown" and _RETRIES_USED_UP in str(explanation).lower(),
+        undetermined=gave_up,
+        undetermined_reason="the model gave no usable answer" if gave_up else None,
         metadata={"engine": "plexus"},
     )
 
@@ -75,11 +80,19 @@ def _error(result: Mapping[str, Any], value: str, name: str) -> ScoringError:
     if value == "PAUSED":
         return ScoreFailed(f"the score {name!r} waits for a batch, which this service does not run")
     kind = str(result.get("exception_type") or str(said).partition(":")[0])
-    if kind in PASSING or is_passing(str(said)):
+    return _provider_error(kind, str(said), text) or ScoreFailed(text)
+
+
+def _provider_error(kind: str, said: str, text: str) -> ScoringError | None:
+    """Return the error of a failure that is the provider's; None: it is the score's."""
+    refused = kind_of(ProviderError(message=said), None) == "account"
+    if kind in _ACCOUNT or (kind in PASSING and refused):
+        return AccountRefused(text)
+    if kind in PASSING or is_passing(said):
         return EngineUnavailable(text)
-    if "timed out after" in str(said):
+    if "timed out after" in said:
         return DeadlineExceeded(text)
-    return ScoreFailed(text)
+    return None
 
 
 def is_passing(said: str) -> bool:

@@ -89,8 +89,11 @@ class ScoreRun(Protocol):
         """Keep what the score knew at its end."""
         ...
 
-    async def ask(self, component: str, request: ChatRequest) -> ChatReply:
+    async def ask(self, component: str, request: ChatRequest, *, judging: bool = True) -> ChatReply:
         """Ask a model. The call is counted for `component` (a node's name), and kept for a retried job.
+
+        Where the last answer of a component was cut or withheld, the outcome is marked undetermined; an answer that
+        no value comes from is not `judging`.
 
         Raises:
             BudgetExceeded: the job's calls, tokens or USD are used up.

@@ -110,6 +110,7 @@ class CompositeScore:
                 ]
             },
             undetermined=last.undetermined,
+            undetermined_reason=last.undetermined_reason,
         )
 
     def _element(self, number: int, element: Mapping[str, Any]) -> ScoreSource:

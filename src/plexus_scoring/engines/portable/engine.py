@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from plexus_scoring.engines.models.limiter import FLOW
+from plexus_scoring.engines.models.turns import TURNS, TurnClock
 from plexus_scoring.engines.portable.base import CompileOptions
 from plexus_scoring.engines.portable.classes import class_name, runs
 from plexus_scoring.engines.portable.code.interpreter import Interpreter
@@ -17,7 +18,7 @@ from plexus_scoring.engines.portable.ledger import AnswerCache, Budget, Purse
 from plexus_scoring.engines.portable.plan import Plan
 from plexus_scoring.engines.portable.scorecard import ScorecardCache
 from plexus_scoring.engines.portable.templates.pool import POOL
-from plexus_scoring.model.errors import InvalidRequest
+from plexus_scoring.model.errors import DeadlineExceeded, InvalidRequest
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.model.scorecard import Scorecard
@@ -62,12 +63,14 @@ class PortableEngine:
         scorecard = await self._scorecards.prepared(context.scorecard)
         name = scorecard.find(context.score)
         plan = Plan(scorecard, name)
-        purse = Purse(self._budget, context.deadline)
+        turns = TurnClock()
+        purse = Purse(self._budget, context.deadline, turns)
         cache = AnswerCache(context.checkpoints, context.job)
         left = None if purse.deadline is None else max(0.0, purse.deadline - time.time())
         # Jobs take turns at a provider; the tasks of this one inherit its name.
         account = ACCOUNT.set(context.job.account if context.job else "")
         flow = FLOW.set(context.job.text if context.job else f"unnamed-{next(_unnamed)}")
+        waits = TURNS.set(turns)
         try:
             async with asyncio.timeout(left) as limit:
                 await plan.compile()
@@ -76,7 +79,12 @@ class PortableEngine:
             if limit.expired():
                 raise purse.late() from None
             raise
+        except DeadlineExceeded as error:  # the router's own clock was the first
+            if turns.mostly:
+                raise purse.late() from error
+            raise
         finally:
+            TURNS.reset(waits)
             FLOW.reset(flow)
             ACCOUNT.reset(account)
 

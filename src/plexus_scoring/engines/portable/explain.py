@@ -35,5 +35,5 @@ async def explain(
     """Return the model's answer to the node's `explanation_message`, asked after the conversation."""
     question = await node.fill("explanation_message", template, values, "empty", escaping=True)
     messages = [*conversation, ChatMessage("user", question)]
-    reply = await node.ask(run, messages, options=node.node.explanation_model)
+    reply = await node.ask(run, messages, options=node.node.explanation_model, judging=False)
     return reply.text

@@ -30,6 +30,7 @@ from plexus_scoring.telemetry.logs import keep_trace
 MAX_STEPS = 200
 """Most nodes that one run visits: edges may lead back, and a loop that no condition ends must end."""
 
+NO_USABLE_ANSWER = "the model gave no usable answer"
 _KEPT = (
     "good_call",
     "good_call_explanation",
@@ -133,12 +134,14 @@ def _outcome(state: State) -> ScoreOutcome:
     explanation = fields["explanation"]
     confidence = fields["confidence"]
     kept = {name: fields[name] for name in _KEPT if fields[name] is not None}
+    gave_up = state.undetermined is not None and value.lower() == state.undetermined.lower()
     return ScoreOutcome(
         value=value,
         explanation=None if explanation is None else str(explanation),
         confidence=float(confidence) if isinstance(confidence, int | float) else None,
         trace={"node_results": state.trace} if state.trace else None,
-        undetermined=state.undetermined is not None and value.lower() == state.undetermined.lower(),
+        undetermined=gave_up,
+        undetermined_reason=NO_USABLE_ANSWER if gave_up else None,
         metadata=kept,
     )
 

@@ -13,10 +13,12 @@ import msgspec
 
 from plexus_scoring.engines.models.base import ChatModel, ChatReply, ChatRequest
 from plexus_scoring.engines.models.prices import price
+from plexus_scoring.engines.models.turns import TurnClock
 from plexus_scoring.engines.portable.base import Noted
 from plexus_scoring.model.cost import Cost, CostComponent
-from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded
+from plexus_scoring.model.errors import BudgetExceeded, DeadlineExceeded, ProviderBusy
 from plexus_scoring.model.job import JobKey
+from plexus_scoring.model.result import ScoreOutcome
 from plexus_scoring.ports import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,12 @@ class Budget:
 class Purse:
     """What is left of a job's budget, shared by all scores of the job."""
 
-    def __init__(self, budget: Budget, deadline: float | None) -> None:
+    def __init__(
+        self, budget: Budget, deadline: float | None, turns: TurnClock | None = None
+    ) -> None:
         """Start the clock. `deadline` is the caller's own, in seconds since the epoch."""
         self.budget = budget
+        self.turns = turns or TurnClock()
         own = time.time() + budget.seconds if budget.seconds is not None else None
         self.own_deadline = own
         self.caller_deadline = deadline
@@ -82,10 +87,12 @@ class Purse:
             raise self.late()
         self.calls += 1
 
-    def late(self) -> BudgetExceeded | DeadlineExceeded:
-        """Return the error that says which of the two deadlines has come."""
+    def late(self) -> BudgetExceeded | DeadlineExceeded | ProviderBusy:
+        """Return the error that says which of the two deadlines has come, or that turns were waited for until then."""
         waits = next(iter(self.waits.values()), None)
         waited = f": it was waiting for {waits}" if waits else ""
+        if self.turns.mostly:
+            return ProviderBusy(f"no turn at the provider came before the deadline{waited}")
         own = self.own_deadline
         if own is not None and own == self.deadline:
             return BudgetExceeded(
@@ -169,6 +176,10 @@ class Ledger:
     purse: Purse
     cache: AnswerCache
     noted: Noted = field(default_factory=Noted)
+    doubts: dict[str, str] = field(default_factory=dict)
+    """Why the last answer that a component judges by is not whole, by component."""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """What the trace keeps of answers: reasoning, refusals, why they are not whole."""
     _usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
     _asked: Counter[str] = field(default_factory=Counter)
 
@@ -181,7 +192,7 @@ class Ledger:
         """Keep what the score knew at its end; see `ScoreRun.note`."""
         self.noted = noted
 
-    async def ask(self, component: str, request: ChatRequest) -> ChatReply:
+    async def ask(self, component: str, request: ChatRequest, *, judging: bool = True) -> ChatReply:
         """Ask a model; see `ScoreRun.ask`."""
         name = self._name(component, request)
         reply = await self.cache.get(name)
@@ -192,7 +203,40 @@ class Ledger:
             await self.cache.put(name, reply)
         else:
             self._count(component, request, reply)
+        self._look(component, reply, judging=judging)
         return reply
+
+    def _look(self, component: str, reply: ChatReply, *, judging: bool) -> None:
+        """Keep why an answer is not whole, and what the model thought."""
+        doubt = reply.withheld or reply.cut
+        if judging:
+            self.doubts.pop(component, None)
+            if doubt is not None:
+                self.doubts[component] = doubt
+        told = {
+            "undetermined": doubt,
+            "refusal": reply.refusal,
+            "reasoning": reply.reasoning,
+            "reasoning_tokens": reply.reasoning_tokens or None,
+        }
+        kept = {name: value for name, value in told.items() if value is not None}
+        if kept:
+            self.answers.append({"node_name": component, **kept})
+
+    def complete(self, outcome: ScoreOutcome) -> ScoreOutcome:
+        """Return the outcome of the run, marked where an answer that it rests on was cut or withheld."""
+        if not (self.doubts or self.answers):
+            return outcome
+        trace = outcome.trace
+        if self.answers:
+            trace = {**(trace or {}), "answers": self.answers}
+        reasons = [f"{component}: {reason}" for component, reason in self.doubts.items()]
+        return msgspec.structs.replace(
+            outcome,
+            trace=trace,
+            undetermined=outcome.undetermined or bool(reasons),
+            undetermined_reason="; ".join(reasons) or outcome.undetermined_reason,
+        )
 
     async def _chat(self, component: str, request: ChatRequest) -> ChatReply:
         """Ask. Who is still waiting at the deadline stays in the purse, for the error that tells of it."""

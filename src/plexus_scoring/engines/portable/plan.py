@@ -183,7 +183,7 @@ class _Job:
         ledger = Ledger(name, self.models, self.purse, self.cache)
         try:
             given = await self._given(ready)
-            outcome = await ready.score.score(given, ledger)
+            outcome = ledger.complete(await ready.score.score(given, ledger))
             await validate(outcome, ready.validation)
         except BudgetExceeded:
             raise

@@ -209,6 +209,7 @@ class Projection:
             "score_version": result.score_version,
             "reused_from": result.reused_from,
             "undetermined": result.undetermined or None,
+            "undetermined_reason": result.undetermined_reason,
         }
         facts = records.without_nothing(facts)
         metadata = records.awsjson(facts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from plexus_scoring.engines.models.base import ChatMessage, ChatReply, ChatRequest
+from plexus_scoring.engines.models.openai_wire import is_reasoning_model
 from plexus_scoring.engines.portable.base import CompileOptions, ScoreRun, ScoreSource
 from plexus_scoring.engines.portable.language.model_options import ModelOptions
 from plexus_scoring.engines.portable.language.nodes import Node
@@ -130,12 +131,19 @@ class GraphNode(ABC, Generic[Configuration]):
         *,
         options: ModelOptions | None = None,
         logprobs: int | None = None,
+        tries: int = 1,
+        judging: bool = True,
     ) -> ChatReply:
-        """Ask the node's model, or the one of `options`."""
+        """Ask the node's model, or the one of `options`; at most `tries` times while the answer is withheld."""
         chosen = options or self.node
         if not chosen.model_name:
             raise self.error("needs a model: say model_name on the score or the node", "name")
-        return await run.ask(self.name, chat_request(chosen, messages, logprobs=logprobs))
+        request = chat_request(chosen, messages, logprobs=logprobs)
+        while True:
+            tries -= 1
+            reply = await run.ask(self.name, request, judging=judging)
+            if reply.withheld is None or tries <= 0:
+                return reply
 
     def _place(self, key: str) -> str:
         """Return where a key of this node stands, in front of a message."""
@@ -167,7 +175,7 @@ def chat_request(
     model = (options.model_name or "").lower()
     plain = options.model_provider == "ChatOpenAI"
     sampling = "gpt-5" not in model
-    reasoning = plain and model.startswith(("gpt-5", "o"))
+    reasoning = plain and is_reasoning_model(model)
     if logprobs is None:
         logprobs = (options.top_logprobs or 1) if plain and options.logprobs else 0
     return ChatRequest(

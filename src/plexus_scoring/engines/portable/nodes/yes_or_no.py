@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
-    """One call. An answer with neither word is "unknown" at once: retries are upstream's for failed calls only."""
+    """One call. An answer with neither word is "unknown" at once: retries are for failed calls and withheld answers."""
 
     def prepare(self, options: CompileOptions) -> None:  # noqa: ARG002 - nothing of it matters here
         """Parse the question for an explanation."""
@@ -38,7 +38,10 @@ class YesOrNoClassifier(GraphNode[YesOrNoClassifierNode]):
             log.warning("%s", error.message)
             self._set(state, UNKNOWN, f"Error: {error.message}")
             return
-        reply = await self.ask(run, messages)
+        reply = await self.ask(run, messages, tries=self.node.maximum_retry_count)
+        if reply.withheld is not None:
+            self._set(state, UNKNOWN, reply.withheld)
+            return
         word = yes_or_no(reply.text, from_start=bool(self.node.parse_from_start))
         explanation = reply.text
         if word != UNKNOWN and self.question is not None:

@@ -109,7 +109,7 @@ async def _judge(
     messages = question
     for _ in range(configuration.judge.retries + 1):
         reply = await run.ask(COMPONENT, chat_request(configuration, messages))
-        found = read_answer(reply.text, list(criteria))
+        found = reply.withheld or read_answer(reply.text, list(criteria))
         if not isinstance(found, str):
             return found
         problem = found
