@@ -18,12 +18,12 @@ SLIM = [
     "plexus_scoring.engines.portable.rubric.score",
     "contractions",
     "genai_prices",
-    "httpx2",
     "lizard",
-    "openai",
+    "httpx2",
     "pygments.lexers",
     "rapidfuzz.fuzz",
     "regex",
+    "socksio",
     "pydantic_monty",
 ]
 FULL = [*SLIM, "psycopg", "pycurl"]

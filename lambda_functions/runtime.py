@@ -33,11 +33,12 @@ class Container:
     Clients belong to the loop that they first ran on, so a loop for each invocation would break warm ones.
     """
 
-    def __init__(self, *required: str) -> None:
+    def __init__(self, *required: str, scores: bool = False) -> None:
         """Set up, in Lambda's init phase.
 
         Args:
             required: Fields of `Settings` that this function cannot do without.
+            scores: Whether the function asks models.
 
         Raises:
             ConfigurationError: names every variable that is missing or malformed.
@@ -46,6 +47,8 @@ class Container:
         self.settings = Settings.from_environment(environ)
         configure_logging(self.settings.log_level)
         self.settings.require(*required)
+        if scores:
+            bootstrap.check_models(self.settings, environ)
         self.metrics = EmfMetrics(
             namespace=self.settings.metrics_namespace, environment=self.settings.environment
         )

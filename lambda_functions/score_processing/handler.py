@@ -8,7 +8,7 @@ from lambda_functions.runtime import Container, LambdaContext, remaining_seconds
 from plexus_scoring.transports.lambda_function import ScoringFunction
 from plexus_scoring.transports.sqs_messages import SqsMessages
 
-_container = Container("account_key", "response_queue_url", "attachments_bucket")
+_container = Container("account_key", "response_queue_url", "attachments_bucket", scores=True)
 _application, _settings = _container.application, _container.settings
 _function = ScoringFunction(
     messages=SqsMessages(

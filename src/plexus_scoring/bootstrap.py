@@ -118,6 +118,19 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: str(value) for name, value in secret.items()} | variables
 
 
+def check_models(settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+    """Return if the clients that ask models can be made: keys, addresses, proxies, certificates.
+
+    Raises:
+        ConfigurationError: names each variable that is wrong.
+    """
+    if settings.mode == "mock" or settings.engine == "plexus":
+        return
+    from plexus_scoring.engines.models.environment import check_environment  # noqa: PLC0415
+
+    check_environment(os.environ if environ is None else environ)
+
+
 def build_engine(settings: Settings, environ: Mapping[str, str] | None = None) -> ScoringEngine:
     """Return the engine that the settings ask for.
 
@@ -136,6 +149,7 @@ def build_engine(settings: Settings, environ: Mapping[str, str] | None = None) -
     from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
     from plexus_scoring.engines.portable.engine import PortableEngine  # noqa: PLC0415
 
+    check_models(settings, environ)
     models = ModelRouter(ModelSettings.from_environment(environ))
     if settings.engine == "portable":
         return PortableEngine(models, trust_code=settings.trust_code)
@@ -276,14 +290,24 @@ async def open_application(
     responder: Responder | None = None,
     metrics: Metrics | None = None,
     observe: Observe | None = None,
+    scores: bool = False,
 ) -> AsyncIterator[Application]:
     """Put a process together from the environment, and close it at the end.
+
+    Args:
+        settings: What to choose; default: what the environment says.
+        responder: See `build`.
+        metrics: See `build`.
+        observe: See `build`.
+        scores: Whether the process is there to score, so that it must not start if it cannot ask models.
 
     Raises:
         ConfigurationError: what `environment`, `Settings.from_environment` and `build` raise.
     """
     environ = environment()
     settings = settings or Settings.from_environment(environ)
+    if scores:
+        check_models(settings, environ)
     application = build(
         settings, environ=environ, responder=responder, metrics=metrics, observe=observe
     )

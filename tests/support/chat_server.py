@@ -27,6 +27,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,8 +86,13 @@ class ScriptedChatServer:
     """Serves a script on 127.0.0.1 from a thread of its own, so that any event loop can be its client."""
 
     def __init__(
-        self, rules: Sequence[Mapping[str, Any]] | Mapping[str, Any] = (), *, port: int = 0
+        self,
+        rules: Sequence[Mapping[str, Any]] | Mapping[str, Any] = (),
+        *,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.script = Script(rules["rules"] if isinstance(rules, Mapping) else rules)
         self.requests: list[RecordedRequest] = []
         self.connections = 0
@@ -101,7 +107,7 @@ class ScriptedChatServer:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
 
     @property
     def base_url(self) -> str:
@@ -149,7 +155,12 @@ class ScriptedChatServer:
                 writer.close()
 
         server = await asyncio.start_server(
-            connected, "127.0.0.1", self._port, limit=MAX_HEADER_BYTES, backlog=2048
+            connected,
+            "127.0.0.1",
+            self._port,
+            limit=MAX_HEADER_BYTES,
+            backlog=2048,
+            ssl=self._tls,
         )
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()

@@ -134,9 +134,11 @@ def _problems(role: Role) -> list[str]:
     except ConfigurationError as error:
         problems.append(error.message)
     try:
+        from plexus_scoring.engines.models.environment import check_environment  # noqa: PLC0415
         from plexus_scoring.engines.models.settings import ModelSettings  # noqa: PLC0415
 
         ModelSettings.from_environment().limits("openai")
+        check_environment(os.environ)
     except ConfigurationError as error:
         problems.append(error.message)
     return [*problems, *_model_urls()]

@@ -75,7 +75,7 @@ async def _examine() -> list[Check]:
         for found in await asyncio.gather(*(probe(app) for probe in work)):
             checks += found
         checks += await probes.hosts(app, environ)
-        checks.append(await asyncio.to_thread(probes.model_endpoint, environ))
+        checks.append(await probes.model_endpoint(environ))
         checks.append(await probes.sandbox(environ))
     finally:
         await app.aclose()

@@ -7,8 +7,6 @@ import importlib.metadata
 import os
 import platform
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,7 +22,7 @@ TIMEOUT = 10.0
 HOST_SECONDS = 300.0
 _PACKAGES = {
     "lambda": ("awslambdaric", "aws-lambda-powertools", "boto3"),
-    "portable": ("openai", "jinja2", "rapidfuzz", "pydantic_monty"),
+    "portable": ("httpx2", "jinja2", "rapidfuzz", "pydantic_monty"),
     "sql": ("sqlalchemy", "alembic"),
     "rabbitmq": ("aio-pika",),
     "redis": ("bullmq",),
@@ -201,27 +199,40 @@ async def hosts(app: Application, environ: Mapping[str, str]) -> list[Check]:
     return [Check(name, "ok", f"{versions}, Python {found.python}, {where}")]
 
 
-def model_endpoint(environ: Mapping[str, str]) -> Check:
-    """Ask the OpenAI-compatible endpoint for its list of models."""
+async def model_endpoint(environ: Mapping[str, str]) -> Check:
+    """Ask the OpenAI-compatible endpoint for its list of models, with the client that asks models."""
+    from plexus_scoring.engines.models.environment import check_environment  # noqa: PLC0415  models
+
+    name = "model endpoint"
+    try:
+        check_environment(environ)
+    except ScoringError as error:
+        return Check(name, "fail", error.message, "set the variable right, or unset it")
     key, base = environ.get("OPENAI_API_KEY"), environ.get("OPENAI_BASE_URL")
     if not (key or base):
         detail = "OPENAI_API_KEY and OPENAI_BASE_URL are not set"
-        return Check("model endpoint", "off", detail, "set one of them for scores that ask a model")
-    url = f"{(base or 'https://api.openai.com/v1').rstrip('/')}/models"
-    if not url.startswith(("http://", "https://")):
-        return Check("model endpoint", "fail", f"{base} is not a URL", "check OPENAI_BASE_URL")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was looked at
+        return Check(name, "off", detail, "set one of them for scores that ask a model")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  as above
-            return Check("model endpoint", "ok", f"{url} answers {answer.status}")
-    except urllib.error.HTTPError as error:
-        error.close()
-        return _refusal(url, error.code)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        fix = "check OPENAI_BASE_URL and the network"
-        return Check("model endpoint", "fail", f"{url} cannot be reached: {reason}", fix)
+        import httpx2  # noqa: PLC0415  0.1 s: models only
+    except ImportError:
+        fix = "pip install 'plexus-scoring[portable]'"
+        return Check(name, "fail", "httpx2 is not installed", fix)
+    from plexus_scoring.engines.models.connections import make_client  # noqa: PLC0415  models
+
+    url = f"{(base or 'https://api.openai.com/v1').rstrip('/')}/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with make_client(headers) as client:
+            answer = await client.get(url, timeout=TIMEOUT)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        fix = (
+            "check OPENAI_BASE_URL, the proxies (HTTPS_PROXY, ALL_PROXY, NO_PROXY) and the network"
+        )
+        return Check(name, "fail", f"{url} cannot be reached: {reason}", fix)
+    if answer.is_success:
+        return Check(name, "ok", f"{url} answers {answer.status_code}")
+    return _refusal(url, answer.status_code)
 
 
 async def sandbox(environ: Mapping[str, str]) -> Check:

@@ -89,6 +89,20 @@ _MODELS = (
         "",
         "Tokens a minute, of prompts and answers, to one provider.",
     ),
+    _row(
+        "HTTPS_PROXY",
+        "string",
+        "",
+        "Proxy for model servers: `http`, `https`, `socks5` or `socks5h`. So `HTTP_PROXY` and `ALL_PROXY`; "
+        "`NO_PROXY` names exceptions.",
+        secret=True,
+    ),
+    _row(
+        "SSL_CERT_FILE",
+        "string",
+        "",
+        "Authorities that model servers' certificates are checked with, in place of the system's; so `SSL_CERT_DIR`.",
+    ),
 )
 _PROVIDERS = (
     _row("AZURE_OPENAI_ENDPOINT", "string", "", "Azure's address of the resource.", schemes=HTTP),

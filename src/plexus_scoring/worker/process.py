@@ -94,6 +94,7 @@ class Worker:
                     responder=transport.responder,
                     metrics=self.metrics,
                     observe=self._observe,
+                    scores=True,
                 ) as application:
                     self._warn()
                     await self._check_store(application)

@@ -432,17 +432,19 @@ def endpoint():
 @pytest.mark.parametrize(
     ("status", "expected"), [(200, "ok"), (404, "ok"), (401, "fail"), (503, "fail")]
 )
-def test_doctor_tells_a_refusing_endpoint_from_one_without_a_list(endpoint, status, expected):
-    check = model_endpoint({"OPENAI_BASE_URL": f"{endpoint}/{status}", "OPENAI_API_KEY": "sk-x"})
+async def test_doctor_tells_a_refusing_endpoint_from_one_without_a_list(endpoint, status, expected):
+    check = await model_endpoint(
+        {"OPENAI_BASE_URL": f"{endpoint}/{status}", "OPENAI_API_KEY": "sk-x"}
+    )
     assert check.status == expected
     assert (check.fix is None) == (expected == "ok")
     assert "sk-x" not in check.detail
 
 
-def test_doctor_names_an_endpoint_that_is_not_there():
-    assert model_endpoint({}).status == "off"
-    assert model_endpoint({"OPENAI_BASE_URL": "localhost:1"}).status == "fail"
-    gone = model_endpoint({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+async def test_doctor_names_an_endpoint_that_is_not_there():
+    assert (await model_endpoint({})).status == "off"
+    assert (await model_endpoint({"OPENAI_BASE_URL": "localhost:1"})).status == "fail"
+    gone = await model_endpoint({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
     assert (gone.status, "cannot be reached" in gone.detail) == ("fail", True)
 
 

@@ -80,17 +80,17 @@ def make_client(headers: Mapping[str, str]) -> httpx2.AsyncClient:
 
 
 @lru_cache(maxsize=4)
-def tls(file: str | None, folder: str | None) -> ssl.SSLContext:
+def tls(file: str | None, folders: str | None) -> ssl.SSLContext:
     """Return the trusted certificates, read once for all pools (0.2 s): those of the system where neither is named."""
-    if file or folder:
-        return trusted(file, folder)
+    if file or folders:
+        return trusted(file, folders)
     import httpx2  # noqa: PLC0415  see make_client
 
     return httpx2.create_ssl_context()
 
 
-def trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Return the certificates of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
+def trusted(file: str | None, folders: str | None) -> ssl.SSLContext:
+    """Return the certificates of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, which may name several folders.
 
     OpenSSL finds a folder's certificates by hashed names only; a folder without such names is read file by file.
 
@@ -100,7 +100,7 @@ def trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if file:
         context.load_verify_locations(cafile=file)
-    if folder:
+    for folder in folders.split(os.pathsep) if folders else ():
         files = sorted(Path(folder).iterdir())
         if any(_HASHED.fullmatch(path.name) for path in files):
             context.load_verify_locations(capath=folder)
