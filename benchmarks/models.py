@@ -2,7 +2,7 @@
 
     python benchmarks/models.py [--calls 1000] [--concurrency 500] [--delay 1.0] [--rounds 3]
 
-Both sides use the openai SDK against the same scripted server (a process of its own), in turns; the ratio of their
+The bare side is the openai SDK, against the same scripted server (a process of its own), in turns; the ratio of their
 medians is what counts. The bare side is the SDK as its documentation shows it, with retries off and as many
 connections as it needs.
 """
