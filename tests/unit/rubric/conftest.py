@@ -12,7 +12,7 @@ from plexus_scoring.model.yaml_document import parse_yaml
 
 
 class Model:
-    """Implements `ScoreRun`: answers in order, the last one again and again."""
+    """Implements `ScoreRun`: answers in order, of which the last one repeats."""
 
     deadline = None
 
@@ -20,11 +20,13 @@ class Model:
         self.answers = list(answers)
         self.requests = []
 
-    async def ask(self, component, request):
+    async def ask(self, component, request, *, judging=True):
         self.requests.append((component, request))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, ChatReply):
+            return answer
         return ChatReply(text=answer, model=request.model)
 
 

@@ -286,6 +286,13 @@ async def test_an_unusable_answer_is_asked_for_again_then_given_up(score, model,
     assert len(asked.requests) == 3
 
 
+async def test_a_withheld_judgement_is_asked_for_again_and_the_error_says_why(score, model):
+    asked = model(ChatReply(text="", model="m", withheld="the model refused to answer (refusal)"))
+    with pytest.raises(ScoreFailed, match="after 3 tries: the model refused to answer"):
+        await score(ESSAY, "x", model=asked)
+    assert len(asked.requests) == 3
+
+
 @given(st.text(max_size=300))
 async def test_no_answer_breaks_the_reading(text):
     class Told:
