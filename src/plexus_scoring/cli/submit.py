@@ -27,8 +27,8 @@ from plexus_scoring.cli.worker import TransportOption
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, NotFound
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus, NewJob, ScoringJob
-from plexus_scoring.model.scorecard import folded
 from plexus_scoring.model.result import ScoreResult
+from plexus_scoring.model.scorecard import folded
 
 if TYPE_CHECKING:
     from plexus_scoring.bootstrap import Application
