@@ -140,7 +140,9 @@ def _problems(role: Role) -> list[str]:
         ModelSettings.from_environment().limits("openai")
         check_environment(os.environ)
     except ConfigurationError as error:
-        problems.append(error.message)
+        told = {problem.partition(" ")[0] for problem in _model_urls()}
+        found = error.message.split("; ")
+        problems += [one for one in found if one.partition(":")[0] not in told]
     return [*problems, *_model_urls()]
 
 
