@@ -55,7 +55,7 @@ def test_each_refusal_in_our_words(error, kind, says):
     assert type(translated) is kind
     assert translated.message.startswith(QUEUE)
     assert says in translated.message
-    assert translated.retryable is (kind is not InvalidRequest)
+    assert translated.retryable is (kind in (StoreUnavailable, ConfigurationError))
 
 
 async def test_a_client_without_a_region_says_so(monkeypatch):
