@@ -1,7 +1,8 @@
 """A language model's address on this machine: it fails once, then passes on to the real one or stands in for it.
 
-The failure is a provider's (503 with Retry-After), outside of the service; so the retry that follows is the service's
-own. Without a key a stand-in answers by counting words of sympathy: a script, not a judgement.
+The failure is a provider's, outside of the service; so the retry that follows is the service's own. It is a 500, which
+costs an attempt, as throttling does not. Without a key a stand-in answers by counting words of sympathy: a script,
+not a judgement.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any, Self
 
 LOOPBACK = "127.0.0.1"
 OPENAI = "https://api.openai.com/v1"
-RETRY_AFTER_SECONDS = 1
 _TIMEOUT = 60.0
 _SYMPATHY = (
     "sorry",
@@ -33,7 +33,7 @@ class Gateway:
     """Serves OpenAI's chat completions on loopback; use as ``with``.
 
     Args:
-        fail_once: Part of a prompt. The first request that has it gets 503.
+        fail_once: Part of a prompt. The first request that has it gets 500.
         environ: Where the real endpoint and its key are looked up.
 
     Attributes:
@@ -85,9 +85,8 @@ class Gateway:
             refuse = not self.refused and self._fail_once in prompt
             self.refused += refuse
         if refuse:
-            error = {"error": {"message": "overloaded (the demo asked for it)", "code": 503}}
-            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            return HTTPStatus.SERVICE_UNAVAILABLE, headers, json.dumps(error).encode()
+            error = {"error": {"message": "broken (the demo asked for it)", "code": 500}}
+            return HTTPStatus.INTERNAL_SERVER_ERROR, {}, json.dumps(error).encode()
         if self._upstream:
             return self._forward(path, body)
         return HTTPStatus.OK, {}, json.dumps(_stand_in(request, prompt)).encode()
