@@ -142,14 +142,17 @@ def _serve_under_emulator(
     function: LocalFunction, host: str, port: int, on_ready: Callable[[str], None]
 ) -> None:
     with Emulator(function, host=host, port=port) as emulator:
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # SIGINT too: a shell has a command in the background ignore it.
+        stops = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, signal.default_int_handler) for number in stops}
         try:
             on_ready(emulator.invocations_url)
             code = emulator.wait()
         except KeyboardInterrupt:
             return
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
     raise ConfigurationError(f"the emulator ended with exit status {code}; its log says why")
 
 
