@@ -7,7 +7,7 @@ from plexus_scoring.transports.requests import RequestHandler
 from plexus_scoring.worker.connect import Transport
 
 
-def memory_transport() -> Transport:
+def memory_transport(concurrency: int = 10) -> Transport:
     """Return what a worker takes its requests from."""
     queue = MemoryQueue()
     return Transport(
@@ -15,7 +15,7 @@ def memory_transport() -> Transport:
         source=MemorySource(queue),
         responder=queue,
         admin=queue,
-        concurrency=10,
+        concurrency=concurrency,
         decide=lambda application: RequestHandler(
             application.service.handle,
             system="memory",

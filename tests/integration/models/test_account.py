@@ -12,9 +12,9 @@ from plexus_scoring.service.policy import Policy
 from plexus_scoring.settings import Settings
 from plexus_scoring.stores.sql import connect as connect_sql
 from plexus_scoring.stores.sql.setup import upgrade
-from plexus_scoring.worker.connect import connect
 from plexus_scoring.worker.process import Worker
 from tests.support.chat_server import ScriptedChatServer
+from tests.support.memory_transport import memory_transport
 
 JOBS = 20
 SCORECARD = """
@@ -66,7 +66,7 @@ async def rig(tmp_path, monkeypatch):
                 monkeypatch.setenv(name, value)
             settings = Settings.from_environment()
             store = connect_sql(url)
-            transport = connect(settings, "memory")
+            transport = memory_transport(concurrency=1)
             worker = Worker(settings, transport)
             queue = transport.admin
             told = asyncio.Event()
