@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -271,7 +272,8 @@ async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str,
                 {
                     "Id": str(index),
                     "ReceiptHandle": handle,
-                    "VisibilityTimeout": min(MAX_VISIBILITY, max(0, round(seconds))),
+                    # Up: a message that is there before its job is due uses up a receive each time.
+                    "VisibilityTimeout": min(MAX_VISIBILITY, max(0, math.ceil(seconds))),
                 }
                 for index, (handle, seconds) in enumerate(chunk)
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import uuid
 
@@ -41,4 +42,4 @@ def placing(queue: str, group: str, *, once: str | None = None) -> dict[str, str
 
 def delay(queue: str, seconds: float) -> dict[str, int]:
     """Return SendMessage's delay, which FIFO queues have for all their messages only."""
-    return {} if is_fifo(queue) else {"DelaySeconds": min(900, max(0, round(seconds)))}
+    return {} if is_fifo(queue) else {"DelaySeconds": min(900, max(0, math.ceil(seconds)))}
