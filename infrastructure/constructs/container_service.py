@@ -28,7 +28,7 @@ VPC_RANGE = "10.0.0.0/16"
 DRAIN_SECONDS = 100
 STOP_TIMEOUT = Duration.seconds(
     120
-)  # Fargate's longest; what the drain leaves over is given back in the rest
+)  # Fargate's longest; what the drain leaves over is released in the rest
 
 
 class ServiceCluster(Construct):

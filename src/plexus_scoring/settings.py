@@ -215,7 +215,7 @@ class Settings:
     )
     deadline_margin: NotNegative = _setting(
         "PLEXUS_DEADLINE_MARGIN_SECONDS",
-        "Time kept at the end of a Lambda invocation to give back what is unfinished.",
+        "Time kept at the end of a Lambda invocation to release unfinished jobs.",
         3.0,
     )
     retry_base: Positive = _setting(
@@ -253,7 +253,7 @@ class Settings:
     )
     drain_seconds: NotNegative = _setting(
         "PLEXUS_DRAIN_SECONDS",
-        "How long jobs in flight may go on after SIGTERM; what is left then is given back.",
+        "How long jobs in flight may go on after SIGTERM; the rest is released.",
         25.0,
     )
     max_deliveries: Count = _setting(

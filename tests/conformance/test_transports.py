@@ -362,7 +362,7 @@ async def test_a_message_that_is_held_too_long_is_cancelled_and_comes_back(rig: 
     await rig.admin.send("hung", request_id="r1")
     async with consuming(rig, decide, max_hold_seconds=60, clock=clock, sleep=clock.sleep):
         await eventually(lambda: seen == 1)
-        clock.advance(60 + HANG_SECONDS)  # and no second more: it may take its time to give back
+        clock.advance(60 + HANG_SECONDS)  # and no second more: it may take its time to release
         for _ in range(5):
             await asyncio.sleep(0)
         assert not cut.is_set()

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def worker(transport: TransportOption = None) -> None:
     """Take requests from a broker and score them, until SIGTERM or SIGINT.
 
-    The first signal drains for PLEXUS_DRAIN_SECONDS, a second one gives back at once what is in work; both end with
+    The first signal drains for PLEXUS_DRAIN_SECONDS, a second one releases at once what is in work; both end with
     exit code 0. A wrong set-up ends with 1, naming every missing variable; a crash with 4.
     """
     import logging  # noqa: PLC0415  with the rest that only a worker needs

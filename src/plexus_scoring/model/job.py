@@ -70,7 +70,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoringJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored job. `attempt` counts claims that were not given back uncounted; 0 before the first."""
+    """A stored job. `attempt` counts claims that were not released uncounted; 0 before the first."""
 
     id: str
     scorecard: str

@@ -110,7 +110,7 @@ class ScoringService:
             deadline: When the transport must have its answer (seconds since the epoch).
 
         Raises:
-            asyncio.CancelledError: the process stops; the job was given back without costing an attempt.
+            asyncio.CancelledError: the process stops; the job was released without costing an attempt.
         """
         with _scope_of(request) as scope:
             if deadline is not None and deadline <= self._clock.now():
@@ -253,7 +253,7 @@ class ScoringService:
                 held.ending()
                 await self._jobs.complete(lease, result)
         except asyncio.CancelledError:
-            # A stop is not the job's fault. Shielded: the cancellation must not end the giving back as well.
+            # A stop is not the job's fault. Shielded: the cancellation must not end the release as well.
             await asyncio.shield(self._give_back(lease))
             raise
         except LeaseLost as error:
@@ -379,7 +379,7 @@ class ScoringService:
             await self._jobs.release(lease, delay=0.0, counted=False)
         except Exception as error:  # noqa: BLE001  the caller is being cancelled, and stays so
             # The lease runs out by itself then; the next claimer pays the wait, nothing is lost.
-            log.warning("job not given back, its lease will run out: %s", loggable(describe(error)))
+            log.warning("job not released, its lease will expire: %s", loggable(describe(error)))
 
     def _drop(self, lost: LeaseLost) -> Disposition:
         """Another claimer has the job. Redelivery finds out how it ended there."""

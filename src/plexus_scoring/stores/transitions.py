@@ -122,7 +122,7 @@ def completed(job: ScoringJob, result: ScoreResult, *, now: float) -> ScoringJob
 def released(
     job: ScoringJob, *, now: float, delay: float, counted: bool, error: ErrorInfo | None
 ) -> ScoringJob:
-    """Return the job given back; `last_error` stays where none is given."""
+    """Return the released job; `last_error` stays where none is given."""
     return replace(
         job,
         status=JobStatus.PENDING,

@@ -31,7 +31,7 @@ QUEUE_AGE_UNKNOWN = "plexus_scoring_queue_age_unknown_total"
 """Counter of messages that neither producer nor broker gave a time."""
 
 RETRIES = "plexus_scoring_retries_total"
-"""Counter of attempts given back. Label ``code``: the error's code."""
+"""Counter of attempts released for a retry. Label ``code``: the error's code."""
 
 LEASES_LOST = "plexus_scoring_leases_lost_total"
 """Counter of jobs dropped because another claimer had taken them."""

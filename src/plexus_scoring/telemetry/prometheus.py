@@ -28,7 +28,7 @@ HELP = {
     names.ENGINE_SECONDS: "Seconds that the engine took.",
     names.QUEUE_AGE_SECONDS: "Seconds that a message had waited when it was received.",
     names.QUEUE_AGE_UNKNOWN: "Messages that neither producer nor broker gave a time.",
-    names.RETRIES: "Attempts given back by the error's code.",
+    names.RETRIES: "Attempts released for a retry, by the error's code.",
     names.LEASES_LOST: "Jobs dropped because another claimer had taken them.",
     names.TOKENS: "LLM tokens by kind.",
     names.COST_USD: "LLM cost in USD.",

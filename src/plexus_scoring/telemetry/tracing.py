@@ -1,7 +1,7 @@
 """OpenTelemetry spans, free of cost until `configure` is told where to send them.
 
 The library is imported by `configure` only. Before that `span` gives a context manager that does nothing, and
-`traced` gives back what it was given.
+`traced` returns what it was given.
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ class Consumer:
         left = list(self._running)
         if not left:
             return
-        log.warning("giving back %d messages that did not end in time", len(left))
+        log.warning("releasing %d messages that did not end in time", len(left))
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=GIVE_BACK_SECONDS)

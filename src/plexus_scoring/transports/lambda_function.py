@@ -70,7 +70,7 @@ class ScoringFunction:
         concurrency: int = 100,
         margin: float = 3.0,
     ) -> None:
-        """Put the parts together; `margin` seconds of an invocation are kept for giving back."""
+        """Put the parts together; `margin` seconds of an invocation are kept for releasing jobs."""
         self._messages = messages
         self._handle_oldest = handle_oldest
         self._aws = aws
@@ -114,7 +114,7 @@ class ScoringFunction:
         """Work on the records of an event source mapping, up to the bound at once.
 
         No record is begun after the deadline, a margin before the end. What still runs half a margin before the end
-        is cut and given back; until a quarter before it, the open messages are set to come back. The last quarter is
+        is cut and released; until a quarter before it, the open messages are set to come back. The last quarter is
         for the answer and the metrics: were it late, Lambda would fail the whole batch.
         """
         answers: dict[int, Ack | Retry] = {}

@@ -111,7 +111,7 @@ class Worker:
         log.info("stopped")
 
     def stop(self) -> None:
-        """Drain and end `run`; called again, give back at once."""
+        """Drain and end `run`; called again, release at once."""
         self.health.set_problem("draining", "draining")
         self._stop_asked = True
         if self._consumer is not None:

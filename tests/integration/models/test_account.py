@@ -39,7 +39,7 @@ SLOW_DOWN = {"status": 429, "headers": {"Retry-After": "60000"}}
 
 @pytest.fixture
 async def rig(tmp_path, monkeypatch):
-    """Return a function that runs a worker on a script until it has told `until`, and gives back what it left."""
+    """Return a function that runs a worker on a script until it has told `until`, and returns what it left."""
     monkeypatch.setattr(Policy, "refused_delay", lambda *_, **__: 0.05)
     catalog = tmp_path / "catalog"
     (catalog / "scorecards").mkdir(parents=True)

@@ -58,7 +58,7 @@ def waits():
 
 @pytest.fixture
 def script(waits, monkeypatch):
-    """Return a function that serves replies and gives back the server and a router that asks it."""
+    """Return a function that serves replies and returns the server and a router that asks it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     servers = []

@@ -19,6 +19,7 @@ from plexus_scoring.engines.sandbox import bounds, bubblewrap, confinement
 from plexus_scoring.engines.sandbox.base import SandboxLimits
 from plexus_scoring.engines.sandbox.cgroup import PREFIX
 from plexus_scoring.engines.sandbox.local import LocalSandbox
+from plexus_scoring.engines.sandbox.root import WORK
 from plexus_scoring.engines.sandbox.run import run_file
 from plexus_scoring.model.errors import ConfigurationError, InvalidRequest
 from tests.support.sandbox import require_confinement, service_of_this_user
@@ -285,7 +286,7 @@ async def test_files_are_no_files_of_this_machine():
     assert not [path for path in left() if path.is_relative_to(TEMPORARY)]
     other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"]
     for process in marked():
-        for path in ("root/tmp/work/main.py", "cwd/main.py"):
+        for path in (f"root{WORK}/main.py", "cwd/main.py"):
             done = await asyncio.to_thread(
                 subprocess.run,
                 [*other, "cat", f"/proc/{process}/{path}"],

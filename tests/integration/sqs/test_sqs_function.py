@@ -234,7 +234,7 @@ async def test_what_does_not_end_by_its_deadline_is_cut_and_reported(rig, monkey
         await asyncio.Event().wait()
 
     async def cut(tasks, *, timeout):  # noqa: ASYNC109  as asyncio.wait has it
-        if timeout > HANG_SECONDS:  # the deadline's, not that of giving back
+        if timeout > HANG_SECONDS:  # the deadline's, not that of releasing
             await hanging.wait()
             timeout = 0
         return await wait(tasks, timeout=timeout)

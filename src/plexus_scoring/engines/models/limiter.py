@@ -80,7 +80,7 @@ class TokenBucket:
         return 0.0 if missing <= 1e-9 * self._capacity else missing / self._rate
 
     def take(self, cost: float, now: float) -> None:
-        """Take `cost`; a negative one gives back what an estimate took too much."""
+        """Take `cost`; a negative one returns what an estimate took too much."""
         self._refill(now)
         self._level = min(self._capacity, self._level - cost)
 

@@ -394,7 +394,7 @@ class PlexusApiJobStore:
         try:
             await self._leases.release(lease, delay=delay, counted=False)
         except (LeaseLost, StoreUnavailable) as error:
-            log.warning("job not given back, its lease will run out: %s", error)
+            log.warning("job not released, its lease will expire: %s", error)
 
     async def _projected_job(self, lease: Lease, result: ScoreResult) -> ScoringJob:
         """Return as much of the completed job as Plexus is told, without reading it back."""

@@ -311,7 +311,7 @@ class SqlJobStore:
             await self.release(lease, delay=0, counted=False)
         except (LeaseLost, StoreUnavailable) as error:
             log.warning(
-                "job %s not given back, its lease will run out: %s", lease.key.id, error.message
+                "job %s not released, its lease will expire: %s", lease.key.id, error.message
             )
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
