@@ -370,7 +370,7 @@ class Settings:
             if not text:
                 continue
             try:
-                values[field.name] = msgspec.convert(text, kind, strict=False)
+                values[field.name] = msgspec.convert(text, kind, strict=False)  # noqa: TID251  in one thread
             except msgspec.ValidationError as error:
                 shown = "its value" if field.metadata["secret"] else repr(text)
                 problems.append(f"{field.metadata['name']}: {shown} does not fit: {error}")

@@ -19,6 +19,7 @@ from plexus_scoring.model.item import Item, ObjectRef
 from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey, NewJob, ScoringJob
 from plexus_scoring.model.result import AttachmentKeys, ScoreResult
 from plexus_scoring.model.scorecard import composed
+from plexus_scoring.model.typed import convert
 
 # W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
 _TRACEPARENT = re.compile(
@@ -242,7 +243,7 @@ def parse_request(
     if not isinstance(message, dict):
         raise not_an_object(message)
     try:
-        typed = msgspec.convert(message, _Body)
+        typed = convert(message, _Body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the message is malformed: {error}") from error
     except RecursionError:

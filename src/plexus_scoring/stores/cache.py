@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from plexus_scoring.model import typed
 from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard import Scorecard
@@ -164,7 +165,7 @@ def _read(path: Path) -> _Stored | None:
         checksum, _, body = path.read_bytes().partition(b"\n")
         if checksum.decode() != hashlib.sha256(body).hexdigest():
             raise ValueError("it is damaged")  # noqa: TRY301  one place for all that can be wrong
-        stored = msgspec.json.decode(body, type=_Stored)
+        stored = typed.decode(body, _Stored)
         os.utime(path)
     except FileNotFoundError:
         return None

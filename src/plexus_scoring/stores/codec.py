@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from plexus_scoring.model import typed
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest, StoreUnavailable, shorten
 from plexus_scoring.model.job import DEFAULT_ACCOUNT, JobKey
 from plexus_scoring.model.messages import MAX_ID_CHARACTERS, well_formed
@@ -36,7 +37,7 @@ def encode(value: Any) -> bytes:
 def decode(body: bytes | str, as_type: type[T]) -> T:
     """Return a document as its type. Raises StoreUnavailable for one that another version wrote."""
     try:
-        return msgspec.json.decode(body, type=as_type)
+        return typed.decode(body, as_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreUnavailable(
             f"a stored {as_type.__name__} cannot be read: {shorten(str(error))}; "
@@ -50,7 +51,7 @@ def round_trip(value: T) -> T:
     From Python 3.14 on, the size of the stack bounds the depth that can be written, and reading may take more of it.
     """
     try:
-        return msgspec.json.decode(encode(value), type=type(value))
+        return typed.decode(encode(value), type(value))
     except (msgspec.MsgspecError, RecursionError) as error:
         raise _unstorable(value, error) from error
 

@@ -13,6 +13,7 @@ import math
 
 import msgspec
 
+from plexus_scoring.model import typed
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.job import JobStatus
 
@@ -41,9 +42,7 @@ def read(cursor: str, listing: str) -> Position:
     """Return the place that a cursor names. Raises InvalidRequest unless this listing gave it."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        position = msgspec.json.decode(
-            base64.b64decode(padded, altchars=b"-_", validate=True), type=Position
-        )
+        position = typed.decode(base64.b64decode(padded, altchars=b"-_", validate=True), Position)
     except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
         raise InvalidRequest(
             "the cursor is not one that this store gave: start without one"

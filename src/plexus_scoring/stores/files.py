@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from plexus_scoring.model import typed
 from plexus_scoring.model.errors import InvalidRequest, NotFound, ScorecardError, StoreUnavailable
 from plexus_scoring.model.item import Item
 from plexus_scoring.model.scorecard import Scorecard
@@ -87,7 +88,7 @@ class FilesCatalog:
         if path.suffix == ".txt":
             return Item(id=name, text=text)
         try:
-            file = msgspec.json.decode(text, type=_ItemFile)
+            file = typed.decode(text, _ItemFile)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise InvalidRequest(
                 f"{path}: not an item: {error}; it must be {{'id'?, 'text', 'metadata'?, 'external_id'?}}"

@@ -244,6 +244,6 @@ def test_a_worker_with_a_wrong_password_ends_with_one_line(rig, command, tmp_pat
     told = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
     assert len(told) == 1
     assert "PLEXUS_RABBITMQ_URL" in told[0]
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
     assert "RuntimeWarning" not in ended.stderr
     assert '"level": "INFO", "logger": "alembic' not in ended.stderr

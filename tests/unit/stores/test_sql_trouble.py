@@ -83,7 +83,7 @@ async def test_closing_is_no_failure_though_a_claim_could_not_be_given_back(
     monkeypatch.setattr(type(jobs), "release", gone)
     await cancelled_when(answered, jobs.claim(key("job-1"), lease_seconds=60))
     await jobs.aclose()
-    assert "lease will run out" in caplog.text
+    assert "lease will expire" in caplog.text
 
 
 async def test_the_oldest_job_is_given_back_if_its_claimer_was_cancelled(jobs, answered):

@@ -16,7 +16,7 @@ _NOTHING: JsonObject = {}
 
 def decode(body: str | bytes) -> Any:
     """Return the value of a JSON text, None where it is none."""
-    for parse in (msgspec.json.decode, json.loads):  # the second one knows NaN and -Infinity
+    for parse in (msgspec.json.decode, json.loads):  # noqa: TID251  the second one knows NaN and -Infinity
         with contextlib.suppress(ValueError, RecursionError):
             return parse(body)
     return None

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from plexus_scoring.engines.models.provider_errors import ProviderError, kind_of
+from plexus_scoring.model import typed
 from plexus_scoring.model.cost import Cost, CostComponent
 from plexus_scoring.model.errors import (
     AccountRefused,
@@ -117,7 +116,7 @@ def _cost(result: Mapping[str, Any] | None) -> Cost:
         return cost_of_calls(result["calls"])
     if not isinstance(result.get("cost"), dict):
         return Cost()
-    return msgspec.convert(_without_nothing(result["cost"]), Cost, strict=False)
+    return typed.convert(_without_nothing(result["cost"]), Cost, strict=False)
 
 
 def _without_nothing(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from plexus_scoring.engines.plexus.isolation import HostSpec, hide_environment
+from plexus_scoring.model import typed
 from plexus_scoring.model.errors import ConfigurationError, EngineUnavailable, shorten
 from plexus_scoring.telemetry.logs import keep_line
 
@@ -108,7 +109,7 @@ class HostProcess:
         try:
             async with asyncio.timeout(START_SECONDS):
                 first = await host._message()
-            host.hello = msgspec.convert(first["hello"], Hello)
+            host.hello = typed.convert(first["hello"], Hello)
         except BaseException as error:
             await host.kill("it did not start")
             await asyncio.wait(host._tasks, timeout=GRACE_SECONDS)  # what it said last
@@ -239,7 +240,7 @@ class HostProcess:
     def _log(self, lines: Any) -> None:
         """Write a job's lines: all into its own log, warnings into the process's lines as well, if they may be."""
         with contextlib.suppress(msgspec.ValidationError):
-            for created, level, name, text in msgspec.convert(lines, _Lines):
+            for created, level, name, text in typed.convert(lines, _Lines):
                 record = logging.LogRecord(name, level, self.spec.program, 0, "%s", (text,), None)
                 record.created = created
                 if level >= logging.WARNING and self.spec.warns:

@@ -81,7 +81,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
                 **outcome.metadata,
                 "explanation": outcome.explanation,
                 **self.noted.fields,
-                "cost": msgspec.json.decode(msgspec.json.encode(self.cost)),
+                "cost": msgspec.json.decode(msgspec.json.encode(self.cost)),  # noqa: TID251  of no type
             }
         return {
             "parameters": {

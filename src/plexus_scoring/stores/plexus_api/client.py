@@ -150,7 +150,7 @@ class GraphQLClient:
 
     def _read(self, status: int, body: bytes) -> Answer:
         try:
-            answer = msgspec.json.decode(body)
+            answer = msgspec.json.decode(body)  # noqa: TID251  of no type
         except (msgspec.DecodeError, UnicodeDecodeError):
             answer = None
         errors = parse_errors(answer.get("errors")) if isinstance(answer, dict) else ()
@@ -239,7 +239,7 @@ def _throttled(body: bytes) -> bool:
     if b'"errors"' not in body or len(body) > 100_000:  # noqa: PLR2004  errors of a whole request are short
         return False
     try:
-        answer = msgspec.json.decode(body)
+        answer = msgspec.json.decode(body)  # noqa: TID251  of no type
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     errors = parse_errors(answer.get("errors")) if isinstance(answer, dict) else ()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from plexus_scoring.model import typed
 from plexus_scoring.model.cost import Cost
 from plexus_scoring.model.errors import ErrorInfo
 from plexus_scoring.model.item import Item
@@ -55,7 +56,7 @@ def json_object(value: Any, what: str) -> dict[str, Any]:
         if not isinstance(value, str):
             break
         try:
-            value = msgspec.json.decode(value)
+            value = msgspec.json.decode(value)  # noqa: TID251  of no type
         except (msgspec.DecodeError, RecursionError):
             log.warning("%s is not JSON: taken as empty", what)
             return {}
@@ -157,7 +158,7 @@ def result_of(record: Record, *, account: str) -> ScoreResult:
 def _cost(record: Record) -> Cost:
     value = json_object(record.get("cost"), f"cost of result {record['id']}")
     try:
-        return msgspec.convert(value, Cost, strict=False)
+        return typed.convert(value, Cost, strict=False)
     except msgspec.ValidationError:
         log.warning("cost of result %s is not understood: taken as none", record["id"])
         return Cost()
