@@ -130,7 +130,7 @@ def translate(error: Exception, what: str) -> ScoringError:
     """Return botocore's error in our words: `what` names the queue, table or object.
 
     What may pass (throttling, 5xx, connection lost, credentials that expire) is `StoreUnavailable`; what
-    a deployment must mend is said so in its message, and stays retryable: the job is not at fault.
+    a deployment must correct is named in its message, and stays retryable: the job is not at fault.
     """
     code = error_code(error)
     if code in _MISSING:

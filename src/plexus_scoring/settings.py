@@ -1,7 +1,7 @@
 """Every environment variable, typed, with its doc string.
 
 `Settings.from_environment` reads them once at start. What is malformed or missing is reported together, in one
-message, so that a deployment is mended in one go. ``docs/settings.md`` is generated from this module.
+message, so that one correction is enough. ``docs/settings.md`` is generated from this module.
 """
 
 from __future__ import annotations

@@ -32,13 +32,13 @@ def test_the_demo_proves_that_nothing_is_lost_or_doubled(tmp_path):
         "failed",
         "dead_lettered",
         "lost",
-        "doubled",
+        "duplicated",
         "retries",
     ]
     assert counts["completed"] > 100
     assert counts["dead_lettered"] >= 4
     assert counts["retries"] >= 1
-    assert counts["lost"] == counts["doubled"] == 0
+    assert counts["lost"] == counts["duplicated"] == 0
     parts = counts["completed"] + counts["failed"] + counts["dead_lettered"]
     assert counts["submitted"] == parts
-    assert "Nothing lost, nothing doubled" in report.read_text(encoding="utf-8")
+    assert "Nothing lost, nothing duplicated" in report.read_text(encoding="utf-8")

@@ -31,8 +31,8 @@ def test_every_price_is_used_and_every_source_is_a_page():
     given = cost.prices()
     usual = cost.bill(cost.Load(jobs=1_000_000), given), cost.optional_parts(given)
     for name, entry in entries.items():
-        dearer = {**given, name: given[name] * 1000}
-        changed = cost.bill(cost.Load(jobs=1_000_000), dearer), cost.optional_parts(dearer)
+        raised = {**given, name: given[name] * 1000}
+        changed = cost.bill(cost.Load(jobs=1_000_000), raised), cost.optional_parts(raised)
         assert changed != usual, f"{name} is in no formula"
         assert str(entry.get("seen", "https://")).startswith("https://")
 

@@ -166,7 +166,7 @@ class GraphQLServer:
         return Counter(self.operations)
 
     def forget(self) -> None:
-        """Count anew."""
+        """Count from 0."""
         self.operations.clear()
         self.requests.clear()
 

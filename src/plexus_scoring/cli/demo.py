@@ -47,7 +47,7 @@ def demo(
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Send real jobs through the whole Lambda path on this machine; prove that none is lost or doubled.
+    """Send real jobs through the whole Lambda path on this machine; prove that none is lost or duplicated.
 
     Exits with 1 if one was.
     """
@@ -150,7 +150,7 @@ def _show(run: DemoRun, report: Path) -> None:
         ("dead-lettered", counts.dead_lettered),
         ("retries", counts.retries),
         ("lost", counts.lost),
-        ("doubled", counts.doubled),
+        ("duplicated", counts.duplicated),
     ]
     if narrow:
         print_fields(totals)
@@ -159,7 +159,7 @@ def _show(run: DemoRun, report: Path) -> None:
     for problem in run.audit.problems:
         out.print(Text(f"✗ {problem}", "red"))
     if run.audit.sound:
-        verdict = "✓ Nothing lost, nothing doubled: one result and one answer for each job."
+        verdict = "✓ Nothing lost, nothing duplicated: one result and one answer for each job."
         out.print(Text(verdict, "green"))
     if not run.real_model:
         note = "The Empathy scores came from a stand-in: set OPENAI_API_KEY to ask a real model."

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(output_format: FormatOption = Format.TEXT) -> None:
-    """Check versions, settings, store, queues, bucket, model endpoint and sandbox. Exits with 1 if one is ill."""
+    """Check versions, settings, store, queues, bucket, model endpoint and sandbox. Exits with 1 if one fails."""
     from plexus_scoring.cli import probes  # noqa: PLC0415  40 ms that `score` need not pay
 
     checks = [*probes.versions(), *run(_examine())]

@@ -1,4 +1,4 @@
-"""The single checks of `plexus-scoring doctor`. Each says in one line what it found and how to mend it."""
+"""The single checks of `plexus-scoring doctor`. Each says in one line what it found and what to do."""
 
 from __future__ import annotations
 

@@ -115,14 +115,14 @@ class BudgetExceeded(ScoreFailed):
 
 
 class DependencyUnmet(ScoringError):
-    """A score it depends on did not have the value it asks for: final, and nobody's fault."""
+    """A score it depends on did not have the value it asks for: final, and no error."""
 
     code = "dependency_unmet"
     fault = False
 
 
 class ScoreDisabled(ScoringError):
-    """The scorecard says that this score is not to be run: final, and nobody's fault."""
+    """The scorecard says that this score is not to be run: final, and no error."""
 
     code = "score_disabled"
     fault = False

@@ -71,7 +71,7 @@ class Delivery(Protocol):
         ...
 
     async def abandon(self) -> None:
-        """Give it back as if it had never been delivered: the process stops."""
+        """Release it as if it had never been delivered: the process stops."""
         ...
 
 

@@ -221,7 +221,7 @@ class Consumer:
             return Retry(UNEXPECTED_RETRY_SECONDS)
 
     async def _settle(self, delivery: Delivery, disposition: Disposition | None) -> None:
-        """Tell the broker; None: give it back."""
+        """Tell the broker; None: release it."""
         try:
             match disposition:
                 case Ack():
@@ -241,7 +241,7 @@ class Consumer:
             )
 
     async def _hand_back_received(self) -> None:
-        """Give back what the source had taken from the broker and we had not taken from the source."""
+        """Release what the source had taken from the broker and we had not taken from the source."""
         try:
             while deliveries := await self._source.receive(self._concurrency):
                 await self._hand_back(deliveries)
@@ -266,7 +266,7 @@ class Consumer:
             for task, (delivery, since) in self._running.items():
                 if now - since > cap and not task.cancelling():
                     log.error(
-                        "message %s held for %.0f s, giving it back",
+                        "message %s held for %.0f s, releasing it",
                         delivery.envelope.message_id,
                         now - since,
                     )

@@ -53,7 +53,7 @@ EXPIRATION_HEADER = "x-plexus-expiration"
 OUR_REASON_HEADERS = frozenset(
     {REASON_CODE_HEADER, REASON_HEADER, REASON_TYPE_HEADER, DIED_AT_HEADER, SOURCE_HEADER}
 )
-# The broker's notes on a message's way; a copy starts its way anew.
+# The broker's notes on a message's way; a copy has its own way.
 _BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
 DEAD_LETTERS_FULL_SECONDS = 60.0
@@ -122,7 +122,7 @@ class RabbitSource:
         except StoreUnavailable as error:
             if not self._declare or not isinstance(error.__cause__, ChannelNotFoundEntity):
                 raise
-            log.warning("%s is gone, declaring it anew", self.name)
+            log.warning("%s is gone, declaring it again", self.name)
             try:
                 await rabbitmq_topology.declare(self._connection, self._topology)
             except ConfigurationError as refusal:

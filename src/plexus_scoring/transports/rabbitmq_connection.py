@@ -49,7 +49,7 @@ SHORT_BYTES = 255
 
 
 class RabbitConnection:
-    """A connection that is made anew when it is lost, with a channel for confirmed publishing.
+    """A connection that is replaced when it is lost, with a channel for confirmed publishing.
 
     aio-pika's robust connection is not used: after a broker's orderly restart it was seen connected with its
     channels closed for good. Here whoever needs a channel finds out that it is closed, and opens one.

@@ -110,7 +110,7 @@ class RedisSource:
         return [delivery for delivery in deliveries if not await self._stalled_too_often(delivery)]
 
     async def _stalled_too_often(self, delivery: _RedisDelivery) -> bool:
-        """Bury a job that BullMQ marked when its workers had died too often: whoever takes it is to fail it."""
+        """Dead-letter a job that BullMQ marked as stalled too often: whoever takes such a job must fail it."""
         reason = delivery.job.deferredFailure
         if not reason:
             return False

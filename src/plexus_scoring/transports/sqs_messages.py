@@ -121,7 +121,7 @@ class SqsMessages:
                 return disposition
         for disposition in dispositions:
             if isinstance(disposition, DeadLetter):
-                return await self.bury(message, disposition.reason)
+                return await self.dead_letter(message, disposition.reason)
         return Ack()
 
     async def work_on_part(self, work: Work, deadline: float | None) -> Disposition:
@@ -159,10 +159,12 @@ class SqsMessages:
             correlation_id=exchange,
         )
         return (
-            await self.bury(message, refusal.reason) if isinstance(refusal, DeadLetter) else refusal
+            await self.dead_letter(message, refusal.reason)
+            if isinstance(refusal, DeadLetter)
+            else refusal
         )
 
-    async def bury(self, message: SqsMessage, reason: ErrorInfo) -> Ack | Retry:
+    async def dead_letter(self, message: SqsMessage, reason: ErrorInfo) -> Ack | Retry:
         """Keep a message in the dead-letter queue; if that cannot be, SQS's own redrive must."""
         try:
             queue = await self.dead_letter_queue()

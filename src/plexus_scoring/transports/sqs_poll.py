@@ -62,7 +62,7 @@ class SqsDecide:
         self._messages = messages
 
     async def __call__(self, envelope: Envelope, deadline: float) -> Disposition:
-        """Work on one message; one that can never work is buried on the way."""
+        """Work on one message; dead-letter one that can never work."""
         if not isinstance(envelope, SqsEnvelope):
             raise TypeError("not a message of SQS")
         return await self._messages.work_on(envelope.message, deadline)
@@ -236,7 +236,7 @@ class SqsSource:
         """Have a message come back after `seconds`, in one request with others."""
         await self._visibilities.add((handle, seconds))
 
-    async def bury(self, message: SqsMessage, reason: ErrorInfo) -> None:
+    async def dead_letter(self, message: SqsMessage, reason: ErrorInfo) -> None:
         """Put a copy into the dead-letter queue."""
         if self._dead is None:
             raise StoreUnavailable("the dead-letter queue is not known yet")
@@ -317,7 +317,7 @@ class _SqsDelivery:
 
     async def dead_letter(self, reason: ErrorInfo) -> None:
         try:
-            await self._source.bury(self._message, reason)
+            await self._source.dead_letter(self._message, reason)
         except (NotFound, StoreUnavailable) as error:
             await self._source.ended(self, done=False)
             raise StoreUnavailable(error.message) from error

@@ -39,7 +39,7 @@ class Health:
                 self._problems[what] = problem
 
     def alive(self) -> tuple[bool, dict[str, object]]:
-        """Return whether the loop runs. No dependency is asked: a restart would not mend one."""
+        """Return whether the loop runs. No dependency is asked: a restart would not repair one."""
         age = self._clock() - self._beat
         alive = age <= self._stale_seconds
         body: dict[str, object] = {"status": "ok" if alive else "hanging"}

@@ -47,7 +47,7 @@ def run_worker(kind: Kind, settings: Settings | None = None) -> None:
     Raises:
         ConfigurationError: the set-up is wrong; every missing variable is named.
         Exception: whatever else makes going on senseless, so that the process ends with a failure's code and is
-            started anew.
+            restarted.
     """
     settings = settings or Settings.from_environment(environment())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

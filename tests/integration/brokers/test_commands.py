@@ -56,7 +56,7 @@ def command(rig, tmp_path):
     return run
 
 
-async def bury(rig, body, code):
+async def dead_letter(rig, body, code):
     reason = ErrorInfo(code=code, message="line 3: no such class")
     await rig.connection.publish(
         body.encode(),
@@ -74,8 +74,8 @@ async def test_dead_letters_are_seen_chosen_and_redriven_with_their_jobs(rig, co
     claimed = await stores.jobs.claim(key("j1"), lease_seconds=60)
     assert isinstance(claimed, Claimed)
     await stores.jobs.fail(claimed.lease, ErrorInfo(code="scorecard_error", message="no"))
-    await bury(rig, '{"scoring_job_id": "j1"}', "scorecard_error")
-    await bury(rig, "{", "invalid_request")
+    await dead_letter(rig, '{"scoring_job_id": "j1"}', "scorecard_error")
+    await dead_letter(rig, "{", "invalid_request")
 
     listed = json.loads(command("dlq", "list", "--format", "json").stdout)
     assert {row["reason_code"] for row in listed} == {"scorecard_error", "invalid_request"}
@@ -121,7 +121,7 @@ async def test_operators_work_for_one_account_at_a_time(rig, command, tmp_path):
         await stores.jobs.create(NewJob(id="same", account=account, scorecard="c", score="s"))
         claimed = await stores.jobs.claim(key("same", account), lease_seconds=60)
         await stores.jobs.fail(claimed.lease, ErrorInfo(code="x", message="no"))
-    await bury(rig, '{"scoring_job_id": "same", "account": "one"}', "not_found")
+    await dead_letter(rig, '{"scoring_job_id": "same", "account": "one"}', "not_found")
 
     stays = command("dlq", "redrive", "--account", "two")
     assert "names account 'one'" in stays.stderr
@@ -141,8 +141,8 @@ async def test_operators_work_for_one_account_at_a_time(rig, command, tmp_path):
 async def test_dead_letters_can_be_discarded_and_a_wrong_filter_is_told(rig, command):
     """The table's rows: poison does not stay for ever; `--reason not_fund` is no success."""
     for number in range(3):
-        await bury(rig, f"{{{number}", "invalid_request")
-    await bury(rig, "{", "score_failed")
+        await dead_letter(rig, f"{{{number}", "invalid_request")
+    await dead_letter(rig, "{", "score_failed")
     for part in (("list",), ("redrive",), ("purge",)):
         ended = command("dlq", *part, "--reason", "not_fund", code=1)
         assert "no dead message has the reason code not_fund" in ended.stderr
@@ -168,7 +168,7 @@ async def test_a_redriven_job_takes_its_dead_letter_away(rig, command, tmp_path)
         await stores.jobs.create(NewJob(id=name, scorecard="c", score="s"))
         claimed = await stores.jobs.claim(key(name), lease_seconds=60)
         await stores.jobs.fail(claimed.lease, ErrorInfo(code="score_failed", message="no"))
-        await bury(rig, json.dumps({"scoring_job_id": name}), name)
+        await dead_letter(rig, json.dumps({"scoring_job_id": name}), name)
     await stores.aclose()
     command("jobs", "redrive", "j1")
     left = [message.reason_code async for message in rig.admin.dead_letters(10)]

@@ -199,7 +199,7 @@ async def test_a_process_that_died_while_idle_is_replaced(runtime):
 )
 async def test_an_init_error_answers_the_invocation(make_function, handler, error_type, part):
     async with LambdaRuntime(make_function(handler)) as runtime:
-        for _ in range(2):  # each invocation starts anew
+        for _ in range(2):  # each invocation starts a new one
             result = await runtime.invoke(b"{}")
             error = json.loads(result.payload)
             assert result.function_error == "Unhandled"

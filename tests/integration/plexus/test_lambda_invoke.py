@@ -87,7 +87,7 @@ def test_a_bucket_that_is_missing_gives_the_job_back(api, environment, embedded_
     answer = invoke("score_processing", event, environment=environment | missing)
     assert "NoSuchBucket" in answer.log_tail.decode() + answer.payload.decode()
     assert api.get("ScoringJob", "job-1")["status"] == "PENDING"
-    # Nobody's fault but the deployment's: it costs the job no attempt.
+    # The deployment's fault: it costs the job no attempt.
     row = embedded_aws.client("dynamodb").get_item(
         TableName=environment["PLEXUS_JOBS_TABLE_NAME"],
         Key=job_key(key("job-1", "acme")),

@@ -98,7 +98,7 @@ async def test_a_dead_letter_is_in_its_group_once_and_never_blocks_it(sqs, queue
     source = SqsSource(Aws(threads=4), queues[0], wait_seconds=0)
     await source.open()
     (first,) = await take(source, 1)
-    await source.bury(first._message, DEAD)  # and crashes before the delete
+    await source.dead_letter(first._message, DEAD)  # and crashes before the delete
     await first.dead_letter(DEAD)
     (second,) = await take(source, 1)
     assert second.envelope.body == "a2"

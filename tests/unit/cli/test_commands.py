@@ -374,9 +374,9 @@ def test_requests_that_make_no_sense_are_2(run, arguments):
 
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(run):
-    ill = run("doctor", "--format", "json")
-    assert ill.code == 1
-    (problem,) = [check for check in ill.json["checks"] if check["status"] == "fail"]
+    failed = run("doctor", "--format", "json")
+    assert failed.code == 1
+    (problem,) = [check for check in failed.json["checks"] if check["status"] == "fail"]
     assert problem["name"] == "store"
     assert "db upgrade" in problem["detail"] + problem["fix"]
     run("db", "upgrade")

@@ -112,7 +112,7 @@ def test_a_sound_run():
     assert verdict.sound
     assert verdict.problems == ()
     assert verdict.counts == Counts(
-        submitted=5, completed=3, failed=1, dead_lettered=1, lost=0, doubled=0, retries=1
+        submitted=5, completed=3, failed=1, dead_lettered=1, lost=0, duplicated=0, retries=1
     )
 
 
@@ -123,7 +123,7 @@ def test_the_counts_are_the_json_that_is_promised():
         "failed",
         "dead_lettered",
         "lost",
-        "doubled",
+        "duplicated",
         "retries",
     ]
 
@@ -182,7 +182,7 @@ def test_what_is_doubled_is_found(spoil):
     plan, stored, outbox = world()
     spoil(stored, outbox)
     verdict = audit(plan, stored, outbox)
-    assert (verdict.counts.doubled, verdict.sound) == (1, False)
+    assert (verdict.counts.duplicated, verdict.sound) == (1, False)
 
 
 def miss_retry(stored, outbox):
@@ -219,7 +219,7 @@ def test_a_mishap_that_ends_otherwise_than_planned_is_a_problem(spoil):
     plan, stored, outbox = world()
     spoil(stored, outbox)
     verdict = audit(plan, stored, outbox)
-    assert (verdict.counts.lost, verdict.counts.doubled, verdict.sound) == (0, 0, False)
+    assert (verdict.counts.lost, verdict.counts.duplicated, verdict.sound) == (0, 0, False)
 
 
 def test_the_plan_has_every_mishap_and_more_than_forty_items():
@@ -265,7 +265,7 @@ def test_the_report_stands_alone_and_shows_what_it_was_given_as_text():
     assert "url(" not in html
     assert "Yes <b>" not in html
     assert "Yes &lt;b&gt;" in html
-    assert "Nothing lost, nothing doubled" in html
+    assert "Nothing lost, nothing duplicated" in html
 
 
 def test_a_phone_gets_the_figures_of_the_wide_charts():

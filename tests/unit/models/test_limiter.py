@@ -74,7 +74,7 @@ def test_no_stretch_of_time_sees_more_than_the_bucket_allows(per_minute, costs, 
         for last in range(first, len(taken)):
             spent = sum(cost for _, cost in taken[first : last + 1])
             seconds = taken[last][0] - taken[first][0]
-            # The last call may be dearer than the bucket is deep: it waited for a full one.
+            # The last call may cost more than the bucket holds: it waited for a full one.
             allowed = bucket.capacity + per_minute / 60 * seconds + max(0, taken[last][1])
             assert spent <= allowed * (1 + 1e-6)
 

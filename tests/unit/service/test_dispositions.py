@@ -360,12 +360,12 @@ async def test_a_lost_lease_ends_the_work_and_changes_nothing():
     )
     takers = []
 
-    async def oversleep(context):
+    async def outlast_the_lease(context):
         bench.clock.time += 1
         takers.append(await bench.store.claim(key("job-1"), lease_seconds=60))
         await asyncio.Event().wait()  # ended by the renewal that finds the lease gone
 
-    bench.engine.script = [oversleep]
+    bench.engine.script = [outlast_the_lease]
     disposition = await bench.service.handle(REQUEST)
     assert isinstance(disposition, Retry)
     assert not disposition.counted
@@ -404,12 +404,12 @@ async def test_a_renewal_that_meets_its_own_jobs_end_is_no_lost_lease():
 
 
 async def test_a_late_completion_is_refused_by_the_fence(bench):
-    async def oversleep(context):
+    async def outlast_the_lease(context):
         bench.clock.time += bench.policy.lease_seconds + 1
         await bench.store.claim(key("job-1"), lease_seconds=60)
         return ScoreOutcome(value="late")
 
-    bench.engine.script = [oversleep]
+    bench.engine.script = [outlast_the_lease]
     assert isinstance(await bench.service.handle(REQUEST), Retry)
     assert await bench.store.result(result_id_of(key("job-1"))) is None
     assert bench.responder.sent == []

@@ -69,7 +69,7 @@ def test_it_is_ready_only_when_nothing_is_wrong(server, health):
         "broker": "not connected",
         "draining": "draining",
     }
-    assert get(server, "/livez")[0] == 200  # a restart would mend neither
+    assert get(server, "/livez")[0] == 200  # a restart would repair neither
     health.set_problem("broker", None)
     assert get(server, "/readyz")[0] == 503
 

@@ -69,7 +69,7 @@ class TokenBucket:
 
     @property
     def capacity(self) -> float:
-        """The most that goes at once (a dearer single call excepted)."""
+        """The most that goes at once (except for a single call that costs more)."""
         return self._capacity
 
     def wait(self, cost: float, now: float) -> float:

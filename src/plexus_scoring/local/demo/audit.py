@@ -45,10 +45,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         submitted: Pieces of work: jobs, and messages that name none. A second delivery is none.
         completed: Jobs with a result and a response.
-        failed: Jobs that ended without a result and are nobody's fault, such as an unmet dependency.
+        failed: Jobs that ended without a result and are no error, such as an unmet dependency.
         dead_lettered: Messages in the dead-letter queue with a reason.
         lost: What is none of these, or has no response.
-        doubled: What has two results, was scored twice, or has responses that differ.
+        duplicated: What has two results, was scored twice, or has responses that differ.
         retries: Attempts after a first one.
     """
 
@@ -57,7 +57,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     dead_lettered: int = 0
     lost: int = 0
-    doubled: int = 0
+    duplicated: int = 0
     retries: int = 0
 
 
@@ -81,7 +81,7 @@ class Row:
     started_at: float | None = None
     completed_at: float | None = None
     problems: tuple[str, ...] = ()
-    doubled: bool = False
+    duplicated: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -101,8 +101,8 @@ class Audit:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was lost, nothing was doubled, and every mishap ended as it should."""
-        return not (self.counts.lost or self.counts.doubled or self.problems)
+        """Whether nothing was lost, nothing was duplicated, and every mishap ended as it should."""
+        return not (self.counts.lost or self.counts.duplicated or self.problems)
 
 
 def scored_lines(log_file: Path) -> Counter[str]:
@@ -135,7 +135,7 @@ def audit(plan: Iterable[Entry], stored: Stored, outbox: Outbox) -> Audit:
         failed=fates["failed"],
         dead_lettered=fates["dead_lettered"],
         lost=fates["lost"],
-        doubled=sum(row.doubled for row in rows),
+        duplicated=sum(row.duplicated for row in rows),
         retries=sum(max(0, row.attempts - 1) for row in rows),
     )
     return Audit(counts, rows, tuple(problems))
@@ -149,7 +149,7 @@ def _judge(entry: Entry, stored: Stored, outbox: Outbox) -> Row:
     result = results[0] if results else None
     fate = _fate(job, results, letters, responses)
     reason = letters[0] if letters else {}
-    doubled = (
+    duplicated = (
         len(results) > 1
         or stored.scored[entry.id] > 1
         or len(letters) > entry.deliveries
@@ -173,7 +173,7 @@ def _judge(entry: Entry, stored: Stored, outbox: Outbox) -> Row:
         started_at=job.started_at if job else None,
         completed_at=job.completed_at if job else None,
         problems=tuple(_problems(entry, fate, job, result, responses, stored)),
-        doubled=doubled,
+        duplicated=duplicated,
     )
 
 
@@ -210,7 +210,7 @@ def _problems(
     responses: list[dict[str, Any]],
     stored: Stored,
 ) -> Iterable[str]:
-    """Say what is not as it should be, beyond being lost or doubled."""
+    """Say what is not as it should be, beyond being lost or duplicated."""
     wanted = _EXPECTED_FATES.get(entry.mishap, "completed")
     if fate != wanted:
         error = f" ({job.last_error.message})" if job and job.last_error else ""

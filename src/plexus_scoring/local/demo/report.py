@@ -47,7 +47,7 @@ def render(run: DemoRun) -> str:
             ("dead-lettered", counts.dead_lettered, False),
             ("retries", counts.retries, False),
             ("lost", counts.lost, counts.lost > 0),
-            ("doubled", counts.doubled, counts.doubled > 0),
+            ("duplicated", counts.duplicated, counts.duplicated > 0),
             ("jobs a second", f"{counts.completed / run.work_seconds:.1f}", False),
         ],
         # A phone has no room for the charts' bars: it gets their figures.

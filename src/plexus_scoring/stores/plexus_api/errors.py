@@ -24,7 +24,7 @@ _UNKNOWN_INPUT = re.compile(r"field name '(\w+)' that is not defined for input o
 
 
 class Misconfigured(StoreUnavailable):
-    """The API refuses us, or does not know our account: the deployment must be mended, no job is at fault."""
+    """The API refuses us, or does not know our account: the deployment must be corrected, no job is at fault."""
 
 
 class SchemaDiffers(Misconfigured):

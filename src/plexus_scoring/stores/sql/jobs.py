@@ -292,7 +292,7 @@ class SqlJobStore:
         """Finish what is under way and close the connections."""
         await self._batcher.aclose()
         while abandoned := self._abandoned:
-            # Anew each time: gathering what has ended need not let the loop turn, so none would be taken out.
+            # A new list each time: gathering what has ended need not let the loop turn, so none would be taken out.
             self._abandoned = set()
             await asyncio.gather(*abandoned)
         await self._database.aclose()

@@ -140,7 +140,7 @@ def _paragraphs(alternative: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _speaker(source: dict[str, Any], channel: int, *, several_channels: bool) -> str:
-    # Deepgram counts speakers anew in each channel: with several, the channel is who speaks.
+    # Deepgram counts speakers from 0 in each channel: with several, the channel is who speaks.
     if several_channels:
         return f"Speaker {channel}"
     speaker = source.get("speaker")
