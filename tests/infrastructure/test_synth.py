@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.config.errors import ConfigError
 from tests.support.cdk import require_cdk, synthesise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,11 +69,20 @@ def test_the_cloudformation_linter_finds_nothing(assembly):
         ({"commit": "HEAD"}, "commit is 'HEAD': must be 40 hexadecimal digits"),
     ],
 )
-def test_bad_configuration_stops_the_synthesis_with_one_line(context, message, tmp_path):
+def test_bad_configuration_is_refused(context, message, tmp_path):
+    require_cdk()
+    from infrastructure import app
+
+    with pytest.raises(ConfigError) as refused:
+        app.build(outdir=str(tmp_path), context=context)
+    assert str(refused.value).startswith(message)
+
+
+def test_bad_configuration_stops_the_synthesis_with_one_line(tmp_path):
     require_cdk()
     environment = {
         **os.environ,
-        "CDK_CONTEXT_JSON": json.dumps(context),
+        "CDK_CONTEXT_JSON": json.dumps({"stages": "prod"}),
         "CDK_OUTDIR": str(tmp_path),
     }
     done = subprocess.run(
@@ -85,8 +95,7 @@ def test_bad_configuration_stops_the_synthesis_with_one_line(context, message, t
     )
     errors = [line for line in done.stderr.splitlines() if not line.startswith("b'!!")]
     assert done.returncode == 2
-    assert len(errors) == 1
-    assert errors[0].startswith(f"error: {message}")
+    assert errors == ["error: unknown stage 'prod': stages are production, staging"]
 
 
 def test_the_synthesis_lists_what_would_be_made(assembly):
