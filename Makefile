@@ -83,8 +83,11 @@ demo: setup ## Run the main job on the embedded AWS and write a report
 # Four at a time on two processors: much of a test's time is waiting for a server; the tests of one file share theirs.
 PYTEST ?= -n 4 --dist loadfile --no-loadscope-reorder
 
-test: check ## Run every check and test
-	@$(MAKE) --no-print-directory -j2 setup-infra setup-tactus rie .venv-awscli/.installed $(OTHERS:%=.venv-%/.installed)
+# The tests start hundreds of processes: none of them shall compile what another one has compiled, whatever the shell says.
+test test-other-python: export PYTHONDONTWRITEBYTECODE :=
+
+test: setup-infra ## Run every check and test
+	@$(MAKE) --no-print-directory -j3 check setup-tactus rie .venv-awscli/.installed $(OTHERS:%=.venv-%/.installed)
 	$(BIN)/python -m pytest $(PYTEST)
 	@$(MAKE) --no-print-directory test-other-python
 
