@@ -92,8 +92,7 @@ class ReadySessions:
             raise
         finally:
             if good:
-                with self._lock:
-                    self._open[owner] = kept
+                self._keep(owner, kept)
             else:
                 self.prepare(owner, kept.session)
         return None
@@ -105,6 +104,15 @@ class ReadySessions:
                 return
             self._pending.add(owner)
         self._thread.submit(self._renew, used, owner)
+
+    def _keep(self, owner: Owner, used: _Open) -> None:
+        """Put a session back; another owner's may have been opened in its place meanwhile."""
+        with self._lock:
+            self._open[owner] = used
+            full = len(self._open) > READY
+            oldest = self._open.popitem(last=False)[1].session if full else None
+        if oldest is not None:
+            self._thread.submit(oldest.__exit__, None, None, None)
 
     async def aclose(self) -> None:
         """End the workers; a later call starts new ones."""
