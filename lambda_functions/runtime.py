@@ -12,6 +12,8 @@ from plexus_scoring.settings import Settings
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.emf import EmfMetrics
 from plexus_scoring.telemetry.logs import configure_logging
+from plexus_scoring.telemetry.metrics import NoMetrics
+from plexus_scoring.transports.breaker import Breaker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -52,7 +54,14 @@ class Container:
         self.metrics = EmfMetrics(
             namespace=self.settings.metrics_namespace, environment=self.settings.environment
         )
-        self.application = bootstrap.build(self.settings, environ=environ, metrics=self.metrics)
+        self.breaker = Breaker(
+            failures=self.settings.breaker_failures,
+            seconds=self.settings.breaker_seconds,
+            metrics=NoMetrics(),  # its log line says it; a metric of each container's state says little
+        )
+        self.application = bootstrap.build(
+            self.settings, environ=environ, metrics=self.metrics, observe=self.breaker.watch
+        )
         self._runner = asyncio.Runner()
         self.metrics.count(names.COLD_STARTS)
 

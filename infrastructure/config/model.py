@@ -159,7 +159,8 @@ class StageConfig:
         account_key: Plexus account whose jobs are worked on.
         plexus: Plexus's own API, if it has the jobs; None: the stage's table has them.
         architecture: Of images and functions.
-        max_receive_count: Deliveries after which a message goes to the dead-letter queue.
+        max_receive_count: Receives after which SQS moves a message to the dead-letter queue. SQS counts those of an
+            outage as well: with delays that grow to ten minutes, 100 of them take more than eight hours.
         deployment: How traffic moves to a new version.
         retain_data: Keep table, bucket and secret when the stack is deleted.
         retention_days: Days after its end for which a job and its result are kept; None keeps them.
@@ -185,7 +186,7 @@ class StageConfig:
     other_function: FunctionConfig = FunctionConfig(memory_mb=1024, timeout_seconds=60)
     sweep_every_minutes: int = 5
     events: EventSourceConfig = EventSourceConfig()
-    max_receive_count: int = 5
+    max_receive_count: int = 100
     deployment: str = "all_at_once"
     retain_data: bool = True
     log_retention_days: int = 30

@@ -29,6 +29,7 @@ _function = ScoringFunction(
     account=_settings.account,
     concurrency=_settings.concurrency,
     margin=_settings.deadline_margin,
+    gate=_container.breaker,
 )
 
 

@@ -246,6 +246,7 @@ def build(
             job_timeout=settings.job_timeout,
             retry_base=settings.retry_base,
             retry_max=settings.retry_max,
+            provider_patience=settings.provider_patience,
             reuse_results=settings.reuse_results,
             max_item_bytes=settings.max_item_bytes,
             mock=settings.mode == "mock",

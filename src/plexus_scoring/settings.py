@@ -226,6 +226,11 @@ class Settings:
     retry_max: Positive = _setting(
         "PLEXUS_RETRY_MAX_SECONDS", "Upper bound of any retry's delay.", 600.0
     )
+    provider_patience: Positive = _setting(
+        "PLEXUS_PROVIDER_PATIENCE_SECONDS",
+        "How long a job is tried again while its model provider is down (5xx, no connection); default: 6 hours.",
+        21_600.0,
+    )
     max_item_bytes: Count = _setting(
         "PLEXUS_MAX_ITEM_BYTES", "Largest item text that is read from S3.", 20_000_000
     )

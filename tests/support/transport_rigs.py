@@ -34,9 +34,13 @@ from tests.support.clock import HANG_SECONDS
 
 
 class Rig(Protocol):
-    """A transport under test. `counts` says whether uncounted retries can be told from counted ones."""
+    """A transport under test.
+
+    `counts` says whether uncounted retries can be told from counted ones, `max_receives` how many the broker allows.
+    """
 
     counts: bool
+    max_receives: int | None
     responder: Responder
     admin: QueueAdmin
 
@@ -47,6 +51,7 @@ class Rig(Protocol):
 
 class MemoryRig:
     counts = True
+    max_receives: int | None = None
 
     def __init__(self) -> None:
         self.queue = MemoryQueue()
@@ -62,6 +67,7 @@ class MemoryRig:
 
 class RabbitRig:
     counts = True
+    max_receives: int | None = None
 
     def __init__(self, port: int | None = None, prefetch: int = 50) -> None:
 
@@ -99,6 +105,7 @@ class RabbitRig:
 
 class RedisRig:
     counts = True
+    max_receives: int | None = None
 
     def __init__(self, port: int | None = None, lock_seconds: float = 5 * HANG_SECONDS) -> None:
         name = f"test-{uuid.uuid4().hex[:8]}"
@@ -137,6 +144,7 @@ def _embedded_aws() -> EmbeddedAws:
 
 class SqsRig:
     counts = False
+    max_receives: int | None = 50
 
     def __init__(self, visibility_seconds: float = 5 * HANG_SECONDS) -> None:
         self.server = server = _embedded_aws()
@@ -149,7 +157,7 @@ class SqsRig:
         arn = client.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["QueueArn"])
         policy = {
             "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
-            "maxReceiveCount": "50",
+            "maxReceiveCount": str(self.max_receives),
         }
         self.url = make(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})[
             "QueueUrl"

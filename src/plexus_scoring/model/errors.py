@@ -25,6 +25,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retryable: Whether another attempt may succeed.
         fault: Whether a message that ends this way belongs in the dead-letter queue.
         failures: In a job's `last_error`, the attempts so far that ended with an error; the others' workers died.
+        since: In a job's `last_error`, when its model provider was first found to be down (seconds since the epoch).
     """
 
     code: str
@@ -33,6 +34,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable: bool = False
     fault: bool = True
     failures: int = 0
+    since: float | None = None
 
 
 class ScoringError(Exception):
@@ -133,6 +135,12 @@ class EngineUnavailable(ScoringError):
 
     code = "engine_unavailable"
     retryable = True
+
+
+class ProviderDown(EngineUnavailable):
+    """A model provider or sandbox fails for whoever asks: 5xx, no connection. Retries end by age, not by number."""
+
+    counted = False
 
 
 class ProviderBusy(EngineUnavailable):

@@ -40,6 +40,7 @@ class ScoringRequest(msgspec.Struct, frozen=True, kw_only=True):
         new: The job itself, when the message brought it along.
         reply_to: Where the caller wants the response, in transports that know it.
         traceparent: W3C trace context of the sender.
+        deliveries: How often the message was delivered, this time included, as far as its broker tells.
         extra: Keys of the message that mean nothing to us.
     """
 
@@ -49,6 +50,7 @@ class ScoringRequest(msgspec.Struct, frozen=True, kw_only=True):
     new: NewJob | None = None
     reply_to: str | None = None
     traceparent: str | None = None
+    deliveries: int = 1
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property

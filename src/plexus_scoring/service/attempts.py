@@ -20,6 +20,12 @@ def failures(job: ScoringJob) -> int:
     return told if told < job.attempt else 0  # else it is of before a redrive
 
 
+def down_since(job: ScoringJob, now: float) -> float:
+    """Return when the job first found its model provider down, in the row of failures that goes on now."""
+    earlier = None if job.last_error is None else job.last_error.since
+    return now if earlier is None else min(earlier, now)
+
+
 def deaths(job: ScoringJob) -> int:
     """Return how many attempts before this one ended without any answer."""
     return max(0, job.attempt - 1 - failures(job))

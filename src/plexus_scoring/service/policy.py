@@ -17,6 +17,7 @@ class Policy:
         retry_base: Upper bound of the first retry's delay, doubled by each further attempt.
         refused_seconds: About how often a job is tried while a provider refuses our account or our set-up is wrong.
         retry_max: Upper bound of any retry's delay, also of one that a provider asks for.
+        provider_patience: How long a job is tried again while its model provider is down.
         reuse_results: Answer with a stored result of the same content and version.
         max_item_bytes: Largest text that is read from S3.
         mock: What a job lacks is made up (`PLEXUS_SCORING_MODE=mock`), for trying the pipeline without any data.
@@ -28,6 +29,7 @@ class Policy:
     retry_base: float = 2.0
     refused_seconds: float = 30.0
     retry_max: float = 600.0
+    provider_patience: float = 21_600.0
     reuse_results: bool = False
     max_item_bytes: int = 20_000_000
     mock: bool = False
@@ -50,6 +52,15 @@ class Policy:
         """
         bound = min(self.retry_max, self.retry_base * 2 ** min(attempt - 1, 32))
         delay = random.uniform(0, bound)  # noqa: S311  jitter is no secret
+        return min(self.retry_max, (retry_after or 0.0) + delay)
+
+    def down_delay(self, elapsed: float, *, retry_after: float | None = None) -> float:
+        """Return the delay before a job is tried again whose provider has been down for `elapsed` seconds.
+
+        About as long again, so that the delays double until they reach `retry_max`.
+        """
+        bound = min(self.retry_max, self.retry_base + elapsed)
+        delay = bound * random.uniform(0.5, 1)  # noqa: S311  see retry_delay
         return min(self.retry_max, (retry_after or 0.0) + delay)
 
     def refused_delay(self, *, retry_after: float | None = None) -> float:

@@ -21,6 +21,7 @@ from plexus_scoring.model.errors import (
     InvalidRequest,
     LeaseLost,
     NotFound,
+    ProviderDown,
     ScoringError,
     StoreUnavailable,
     describe,
@@ -121,13 +122,13 @@ class ScoringService:
             except StoreUnavailable as error:
                 self._count(names.OUTCOME_RETRIED)
                 log.warning("a store is unavailable, the message goes back: %s", error)
-                delay = self._policy.retry_delay(1, retry_after=error.retry_after)
+                delay = self._policy.retry_delay(request.deliveries, retry_after=error.retry_after)
                 return Retry(delay, counted=False)
             except Exception:
                 # Not foreseen, and outside the attempt: the transport's own limit of deliveries ends it.
                 self._count(names.OUTCOME_RETRIED)
                 log.exception("unexpected error, the message goes back")
-                return Retry(self._policy.retry_delay(1))
+                return Retry(self._policy.retry_delay(request.deliveries))
 
     async def _claim_and_work(
         self, request: ScoringRequest, deadline: float | None, scope: JobScope
@@ -315,14 +316,17 @@ class ScoringService:
         log.debug("the error as it was raised", exc_info=error)
         await keep_attempt(self._attachments, job, scope)
         failures = attempts.failures(job) + counted
-        if not info.retryable or (counted and failures >= self._policy.max_attempts):
+        now = self._clock.now()
+        since = attempts.down_since(job, now) if isinstance(error, ProviderDown) else None
+        too_often = counted and failures >= self._policy.max_attempts
+        too_long = since is not None and now - since >= self._policy.provider_patience
+        if since is not None and too_long:
+            text = f"for {(now - since) / 3600:.1f} h: {info.message}"
+            info = msgspec.structs.replace(info, message=shorten(text), retryable=False)
+        if not info.retryable or too_often:
             return await self._fail(request, job, lease, info)
-        asked = error.retry_after if isinstance(error, ScoringError) else None
-        if isinstance(error, AccountRefused | ConfigurationError):
-            delay = self._policy.refused_delay(retry_after=asked)
-        else:
-            delay = self._policy.retry_delay(job.attempt, retry_after=asked)
-        ended = msgspec.structs.replace(info, failures=failures)
+        delay = self._delay(job, error, down=None if since is None else now - since)
+        ended = msgspec.structs.replace(info, failures=failures, since=since)
         try:
             await self._jobs.release(lease, delay=delay, counted=counted, error=ended)
         except LeaseLost as lost:
@@ -330,6 +334,15 @@ class ScoringService:
         self._metrics.count(names.RETRIES, code=info.code)
         self._count(names.OUTCOME_RETRIED)
         return Retry(delay, counted=counted)
+
+    def _delay(self, job: ScoringJob, error: Exception, *, down: float | None) -> float:
+        """Return when to try again; `down`: for how long the job's provider has been down."""
+        asked = error.retry_after if isinstance(error, ScoringError) else None
+        if down is not None:
+            return self._policy.down_delay(down, retry_after=asked)
+        if isinstance(error, AccountRefused | ConfigurationError):
+            return self._policy.refused_delay(retry_after=asked)
+        return self._policy.retry_delay(job.attempt, retry_after=asked)
 
     async def _fail(
         self, request: ScoringRequest, job: ScoringJob, lease: Lease, info: ErrorInfo

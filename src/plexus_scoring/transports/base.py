@@ -6,6 +6,7 @@ A transport implements `Source` (take messages, extend them), `Delivery` (settle
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
@@ -83,6 +84,8 @@ class Source(Protocol):
     """The queue, for logs."""
     hold_seconds: float | None
     """For how long the broker leaves a delivery with us unless extended; None: as long as we are connected."""
+    max_deliveries: int | None
+    """Where the broker itself limits deliveries, the most of which we can still tell why; None: we limit them."""
 
     async def open(self) -> None:
         """Connect and check or declare the queues. Raises ConfigurationError, StoreUnavailable."""
@@ -183,12 +186,29 @@ class QueueAdmin(Protocol):
         ...
 
 
+LONGEST_DELAY_SECONDS = 600.0
+
+
+def growing_delay(seconds: float, deliveries: int) -> float:
+    """Return a delay of about `seconds` that doubles with each delivery, up to ten minutes.
+
+    While a dependency is away, a broker that counts every delivery then counts few.
+    """
+    bound: float = min(LONGEST_DELAY_SECONDS, seconds * 2.0 ** min(deliveries - 1, 16))
+    return bound * random.uniform(0.5, 1)  # noqa: S311  jitter is no secret
+
+
 class Gate(Protocol):
     """Says whether work may be taken now (a circuit breaker)."""
 
     @property
     def is_open(self) -> bool:
         """Whether work may be taken."""
+        ...
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether one message shall find out if work can be done again."""
         ...
 
     async def wait_open(self) -> None:

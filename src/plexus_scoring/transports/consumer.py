@@ -58,7 +58,7 @@ class Consumer:
             concurrency: Messages in work at a time.
             drain_seconds: How long work may go on after `stop`.
             max_hold_seconds: Longest time for one message: its deadline, and the cap of its extensions.
-            max_deliveries: Counted deliveries after which a message is dead.
+            max_deliveries: Counted deliveries after which a message is dead, unless the source has a limit of its own.
             gate: While it is shut no message is taken.
             pace: How many messages may be in work beyond `concurrency`; None: none.
             metrics: Where the number in flight and the messages' age go.
@@ -209,7 +209,7 @@ class Consumer:
         await self._settle(delivery, disposition)
 
     async def _disposition(self, envelope: Envelope, deadline: float) -> Disposition:
-        if envelope.deliveries > self._max_deliveries:
+        if envelope.deliveries > (self._source.max_deliveries or self._max_deliveries):
             tries = envelope.deliveries - 1
             text = f"message {envelope.message_id} was delivered {tries} times without success"
             return DeadLetter(AttemptsExhausted(text).info())

@@ -32,6 +32,7 @@ from plexus_scoring.transports.sqs import string_attributes
 
 # Anything longer is no time in milliseconds of an age that has SQS.
 _MILLISECONDS = re.compile("[0-9]{1,15}")
+_RECEIVES = re.compile("[1-9][0-9]{0,5}")
 # Of what SQS could have given, so that the answer with it is one that Lambda reads.
 _MESSAGE_ID = re.compile("[!-~]{1,100}")
 _CREATED = "ObjectCreated:"
@@ -49,6 +50,7 @@ class SqsMessage(msgspec.Struct, frozen=True, kw_only=True):
         body: The text; of a record with a problem, the record.
         queue: ARN or URL of the queue, if told.
         sent_at: Seconds since the epoch when it was first sent, if told.
+        receives: How often it was received, this time included (SQS's ApproximateReceiveCount); 1 if not told.
         group: Its message group, on FIFO and fair queues.
         problem: Why the record can never be worked on.
     """
@@ -59,6 +61,7 @@ class SqsMessage(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sent_at: float | None = None
+    receives: int = 1
     group: str | None = None
     problem: str | None = None
 
@@ -253,6 +256,7 @@ def _sqs_record(record: object) -> SqsMessage:
     message_id, body = _field(record, "messageId"), _field(record, "body")
     about = _field(record, "attributes")
     sent, group = _field(about, "SentTimestamp"), _field(about, "MessageGroupId")
+    receives = _field(about, "ApproximateReceiveCount")
     attributes = _field(record, "messageAttributes")
     problem = None
     if not _is_text(message_id) or _MESSAGE_ID.fullmatch(message_id) is None:
@@ -266,6 +270,7 @@ def _sqs_record(record: object) -> SqsMessage:
         queue=_text(_field(record, "eventSourceARN")),
         attributes=string_attributes(attributes) if isinstance(attributes, Mapping) else {},
         sent_at=int(sent) / 1000 if _is_text(sent) and _MILLISECONDS.fullmatch(sent) else None,
+        receives=int(receives) if _is_text(receives) and _RECEIVES.fullmatch(receives) else 1,
         group=group if _is_text(group) else None,
         problem=problem,
     )

@@ -22,6 +22,7 @@ from plexus_scoring.model.disposition import Ack, DeadLetter, Disposition, Retry
 from plexus_scoring.model.errors import InvalidRequest
 from plexus_scoring.model.messages import ScoringRequest, ScoringResponse
 from plexus_scoring.ports import ANSWERED, Clock
+from plexus_scoring.transports.base import Gate, growing_delay
 from plexus_scoring.transports.lambda_events import (
     ObjectCreated,
     Poll,
@@ -39,6 +40,7 @@ from plexus_scoring.transports.sqs_messages import SqsMessages, summary
 log = logging.getLogger(__name__)
 
 UNFORESEEN_RETRY_SECONDS = 30.0
+SHUT_OUT_RETRY_SECONDS = 5.0
 
 
 class OldestJob(Protocol):
@@ -69,8 +71,12 @@ class ScoringFunction:
         account: str = "default",
         concurrency: int = 100,
         margin: float = 3.0,
+        gate: Gate | None = None,
     ) -> None:
-        """Put the parts together; `margin` seconds of an invocation are kept for releasing jobs."""
+        """Put the parts together.
+
+        `margin` seconds of an invocation are kept for releasing jobs. While `gate` is shut, records go back unopened.
+        """
         self._messages = messages
         self._handle_oldest = handle_oldest
         self._aws = aws
@@ -79,6 +85,7 @@ class ScoringFunction:
         self._account = account
         self._concurrency = concurrency
         self._margin = margin
+        self._gate = gate
 
     async def run(self, event: object, *, remaining: float) -> dict[str, Any]:
         """Work on an event.
@@ -116,21 +123,22 @@ class ScoringFunction:
         No record is begun after the deadline, a margin before the end. What still runs half a margin before the end
         is cut and released; until a quarter before it, the open messages are set to come back. The last quarter is
         for the answer and the metrics: were it late, Lambda would fail the whole batch.
+
+        After a dependency was away, one record finds out whether it is back before the others are begun.
         """
         answers: dict[int, Ack | Retry] = {}
         lanes = iter(_lanes(messages))
+        tried = asyncio.Event()
 
-        async def work_on_lanes() -> None:
+        async def work_on_lanes(number: int) -> None:
+            if number > 0 and self._gate is not None and self._gate.on_trial:
+                await tried.wait()
             for lane in lanes:
-                for place in lane:
-                    if self._clock.now() >= deadline:
-                        return
-                    answers[place] = answer = await self._answer(messages[place], deadline)
-                    if isinstance(answer, Retry):
-                        break  # what follows in a FIFO group must not overtake it
+                await self._work_on_lane(lane, messages, answers, deadline)
+                tried.set()
 
         count = min(self._concurrency, len(messages))
-        workers = [asyncio.create_task(work_on_lanes()) for _ in range(count)]
+        workers = [asyncio.create_task(work_on_lanes(number)) for number in range(count)]
         cut = ends - self._margin / 2
         _, late = await asyncio.wait(workers, timeout=max(0.0, cut - self._clock.now()))
         for task in late:
@@ -149,13 +157,29 @@ class ScoringFunction:
         await self._hide(open_, until=ends - self._margin / 4)
         return {"batchItemFailures": [{"itemIdentifier": m.message_id} for m, _ in open_]}
 
+    async def _work_on_lane(
+        self,
+        lane: list[int],
+        messages: list[SqsMessage],
+        answers: dict[int, Ack | Retry],
+        deadline: float,
+    ) -> None:
+        for place in lane:
+            if self._clock.now() >= deadline:
+                return
+            answers[place] = answer = await self._answer(messages[place], deadline)
+            if isinstance(answer, Retry):
+                return  # what follows in a FIFO group must not overtake it
+
     async def _answer(self, message: SqsMessage, deadline: float) -> Ack | Retry:
         """Work on one record; whatever goes wrong there is its own affair."""
+        if self._gate is not None and not self._gate.is_open:
+            return Retry(growing_delay(SHUT_OUT_RETRY_SECONDS, message.receives), counted=False)
         try:
             return await self._messages.work_on(message, deadline)
         except Exception:
             log.exception("message %s: unexpected error, it goes back", message.message_id)
-            return Retry(UNFORESEEN_RETRY_SECONDS)
+            return Retry(growing_delay(UNFORESEEN_RETRY_SECONDS, message.receives))
 
     async def _hide(
         self, open_: list[tuple[SqsMessage, Ack | Retry | None]], *, until: float

@@ -131,6 +131,7 @@ class MemorySource:
     """`Source` of a `MemoryQueue`."""
 
     hold_seconds: float | None = None
+    max_deliveries: int | None = None
 
     def __init__(self, queue: MemoryQueue) -> None:
         """Take messages of `queue`."""

@@ -67,6 +67,7 @@ LOST_CHECK_SECONDS = 1.0
 class RabbitSource:
     """Takes requests from a quorum queue."""
 
+    max_deliveries: int | None = None
     hold_seconds: float | None = None  # a delivery is ours until the channel ends
 
     def __init__(

@@ -59,6 +59,7 @@ class RedisSource:
         """
         self.name = queue
         self.hold_seconds: float | None = lock_seconds
+        self.max_deliveries: int | None = None
         self._client = client
         self._milliseconds = round(lock_seconds * 1_000)
         self._worker: Any = None

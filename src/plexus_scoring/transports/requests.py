@@ -68,9 +68,10 @@ class RequestHandler:
                 correlation_id=envelope.correlation_id,
                 reply_to=envelope.reply_to,
             )
-        if envelope.reply_to or envelope.traceparent:
+        if envelope.reply_to or envelope.traceparent or envelope.deliveries > 1:
             request = msgspec.structs.replace(
                 request,
+                deliveries=envelope.deliveries,
                 reply_to=envelope.reply_to or request.reply_to,
                 traceparent=envelope.traceparent or request.traceparent,
             )

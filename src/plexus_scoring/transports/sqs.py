@@ -294,8 +294,10 @@ async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str,
             log.warning("visibility of %d messages not changed: %s", count, reason)
 
 
-async def redrive_target(aws: Aws, queue_url: str) -> str | None:
-    """Return the URL of the queue's own dead-letter queue, or None if it has none.
+async def redrive_target(aws: Aws, queue_url: str) -> tuple[str, int] | None:
+    """Return the URL of the queue's own dead-letter queue and the receives after which SQS moves a message there.
+
+    None: the queue has none.
 
     Raises:
         NotFound, StoreUnavailable: the queue cannot be asked.
@@ -314,7 +316,7 @@ async def redrive_target(aws: Aws, queue_url: str) -> str | None:
         )
     except (BotoCoreError, ClientError) as error:
         raise translate(error, f"queue {queue_url}") from error
-    return str(found["QueueUrl"])
+    return str(found["QueueUrl"]), int(policy["maxReceiveCount"])
 
 
 def attribute_text(text: str) -> str:

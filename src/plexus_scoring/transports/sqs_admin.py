@@ -172,7 +172,8 @@ class SqsAdmin:
 
     async def _dead(self) -> str | None:
         if self._dead_url is None:
-            self._dead_url = await redrive_target(self._aws, self._url)
+            target = await redrive_target(self._aws, self._url)
+            self._dead_url = target[0] if target else None
         return self._dead_url
 
     async def _dead_required(self) -> str:

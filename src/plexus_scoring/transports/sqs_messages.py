@@ -22,6 +22,7 @@ from plexus_scoring.model.messages import ScoringRequest, decode_json, valid_tra
 from plexus_scoring.ports import AttachmentStore, Clock, Responder
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import Metrics
+from plexus_scoring.transports.base import growing_delay
 from plexus_scoring.transports.lambda_events import (
     ObjectCreated,
     SqsMessage,
@@ -53,7 +54,7 @@ class Handle(Protocol):
 
 
 class SqsMessages:
-    """Reads messages, hands their requests to the service, and buries what can never work."""
+    """Reads messages, hands their requests to the service, and dead-letters what can never work."""
 
     def __init__(
         self,
@@ -110,10 +111,13 @@ class SqsMessages:
             return await self._refuse(message, error, value, exchange)
         except StoreUnavailable as error:
             log.warning("the message's body is not readable now: %s", error)
-            return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
+            return Retry(_after(error, message.receives), counted=False)
         trace = valid_traceparent(message.attributes.get("traceparent"))
         dispositions = [
-            await self.work_on_part(_with_trace(part, trace), deadline) for part in parts
+            await self.work_on_part(
+                _with_envelope(part, trace, message.receives), deadline, message.receives
+            )
+            for part in parts
         ]
         # A message with several requests comes back while any of them is open; the others are duplicates then.
         for disposition in dispositions:
@@ -124,7 +128,9 @@ class SqsMessages:
                 return await self.dead_letter(message, disposition.reason)
         return Ack()
 
-    async def work_on_part(self, work: Work, deadline: float | None) -> Disposition:
+    async def work_on_part(
+        self, work: Work, deadline: float | None, receives: int = 1
+    ) -> Disposition:
         """Work on one request, reading it from its object first where it is one."""
         if isinstance(work, Unreadable):
             log.error("part of an event or message not usable: %s", work.problem)
@@ -139,7 +145,7 @@ class SqsMessages:
             return DeadLetter(error.info())
         except StoreUnavailable as error:
             log.warning("object not readable now: %s", error)
-            return Retry(error.retry_after or UNREADABLE_RETRY_SECONDS, counted=False)
+            return Retry(_after(error, receives), counted=False)
         return await handle_received(self._handle, work, deadline, system="aws_sqs")
 
     async def _refuse(
@@ -184,7 +190,7 @@ class SqsMessages:
             )
         except (StoreUnavailable, NotFound) as error:
             log.error("dead-letter queue not reachable, the message stays: %s", error)  # noqa: TRY400
-            return Retry(UNREADABLE_RETRY_SECONDS)
+            return Retry(growing_delay(UNREADABLE_RETRY_SECONDS, message.receives))
         return Ack()
 
     async def dead_letter_queue(self) -> DeadLetterQueue | None:
@@ -196,7 +202,8 @@ class SqsMessages:
         if self._dead_letters is None:
             url = self._dead_letter_queue_url
             if url is None and self._request_queue_url is not None:
-                url = await redrive_target(self._aws, self._request_queue_url)
+                target = await redrive_target(self._aws, self._request_queue_url)
+                url = target[0] if target else None
             if url is None:
                 return None
             self._dead_letters = DeadLetterQueue(SqsSender(self._aws, url))
@@ -222,9 +229,15 @@ class SqsMessages:
             log.warning("message not deleted: %s", translate(error, f"queue {message.queue}"))
 
 
-def _with_trace(work: Work, traceparent: str | None) -> Work:
-    if traceparent and isinstance(work, ScoringRequest) and work.traceparent is None:
-        return msgspec.structs.replace(work, traceparent=traceparent)
+def _after(error: StoreUnavailable, receives: int) -> float:
+    return error.retry_after or growing_delay(UNREADABLE_RETRY_SECONDS, receives)
+
+
+def _with_envelope(work: Work, traceparent: str | None, receives: int) -> Work:
+    if isinstance(work, ScoringRequest):
+        return msgspec.structs.replace(
+            work, traceparent=work.traceparent or traceparent, deliveries=receives
+        )
     return work
 
 

@@ -1,6 +1,7 @@
 """SQS by long polls, for long-lived workers: batches of ten, batched deletes, visibility extended while we work.
 
-SQS counts every receive, so a retry that should not count does: the queue's maxReceiveCount must leave room for it.
+SQS counts every receive, so a retry that should not count does: the queue's maxReceiveCount must leave room for it, and
+PLEXUS_MAX_DELIVERIES does not end a message before.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 LONG_POLL_SECONDS = 20
 """SQS's longest wait for a message."""
+MAX_RECEIVES = 1000
+"""Of a message on a queue that has no redrive policy: SQS counts what our own limit would not."""
 POLLS = 4
 """Receives under way at once while the queue is full."""
 VISIBILITY_SECONDS = 60.0
@@ -87,6 +90,7 @@ class SqsSource:
         self._dead_url = dead_letter_queue_url
         self._dead: DeadLetterQueue | None = None
         self._wait = wait_seconds
+        self.max_deliveries: int | None = MAX_RECEIVES
         self._polls: set[asyncio.Task[list[_SqsDelivery]]] = set()
         self._busy = False
         self._buffer: deque[_SqsDelivery] = deque()
@@ -102,15 +106,18 @@ class SqsSource:
         """Check the queue, and find where dead letters go."""
         try:
             await self.check()
-            url = self._dead_url or await redrive_target(self._aws, self.name)
+            target = await redrive_target(self._aws, self.name)
         except NotFound as error:
             raise ConfigurationError(error.message) from error
+        url = self._dead_url or (target[0] if target else None)
         if url is None:
             raise ConfigurationError(
                 f"queue {self.name} has no dead-letter queue: give it a redrive policy, or set "
                 "PLEXUS_SCORING_DEAD_LETTER_QUEUE_URL"
             )
         self._dead = DeadLetterQueue(SqsSender(self._aws, url))
+        # SQS itself would move the message at its next receive, and tell no reason.
+        self.max_deliveries = target[1] - 1 if target else MAX_RECEIVES
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for messages: one poll while the queue is quiet, several while it is full."""
@@ -277,6 +284,7 @@ class _SqsDelivery:
         self.handle: str = message["ReceiptHandle"]
         about = message.get("Attributes", {})
         sent = about.get("SentTimestamp")
+        receives = int(about.get("ApproximateReceiveCount", 1))
         attributes = string_attributes(message.get("MessageAttributes", {}))
         self._message = SqsMessage(
             message_id=message["MessageId"],
@@ -285,13 +293,14 @@ class _SqsDelivery:
             queue=source.name,
             attributes=attributes,
             sent_at=int(sent) / 1_000 if sent else None,
+            receives=receives,
             group=about.get("MessageGroupId"),
         )
         self.group = self._message.group if is_fifo(source.name) else None
         self.envelope = SqsEnvelope(
             message_id=message["MessageId"],
             body=message["Body"],
-            deliveries=int(about.get("ApproximateReceiveCount", 1)),
+            deliveries=receives,
             correlation_id=attributes.get("request_id"),
             traceparent=attributes.get("traceparent"),
             message=self._message,

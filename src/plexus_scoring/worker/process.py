@@ -15,8 +15,8 @@ from plexus_scoring.model.errors import ScoringError, StoreUnavailable
 from plexus_scoring.settings import Settings
 from plexus_scoring.telemetry import names, tracing
 from plexus_scoring.telemetry.prometheus import CONTENT_TYPE, PrometheusMetrics
+from plexus_scoring.transports.breaker import Breaker
 from plexus_scoring.transports.consumer import Consumer
-from plexus_scoring.worker.breaker import Breaker
 from plexus_scoring.worker.connect import Kind, Transport, connect
 from plexus_scoring.worker.health import Health, HealthServer
 from plexus_scoring.worker.slots import Slots

@@ -9,6 +9,7 @@ from plexus_scoring.model.errors import (
     AccountRefused,
     EngineUnavailable,
     ProviderBusy,
+    ProviderDown,
     ScoreFailed,
 )
 
@@ -38,8 +39,8 @@ def of_status(status, message="", code=None, headers=None):
         (409, EngineUnavailable),
         (422, ScoreFailed),
         (429, failures.Throttled),
-        (500, EngineUnavailable),
-        (502, EngineUnavailable),
+        (500, ProviderDown),
+        (502, ProviderDown),
         (504, failures.TimedOut),
         (529, failures.Throttled),
         (301, EngineUnavailable),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 
@@ -20,6 +21,7 @@ from plexus_scoring.model.errors import (
     LeaseLost,
     NotFound,
     ProviderBusy,
+    ProviderDown,
     ScorecardError,
     ScoreDisabled,
     ScoreFailed,
@@ -240,6 +242,37 @@ async def test_what_is_no_fault_of_the_jobs_costs_no_attempt(bench, error, caplo
 async def test_a_refused_account_is_not_asked_by_each_job_every_second(bench):
     bench.engine.script = [AccountRefused("402")]
     assert (await bench.service.handle(REQUEST)).after >= 15
+
+
+async def test_a_provider_that_is_down_is_asked_for_six_hours_then_the_job_fails(bench):
+    began, delays = bench.clock.now(), []
+    while True:
+        bench.engine.script = [ProviderDown("503")]
+        disposition = await bench.service.handle(REQUEST)
+        if not isinstance(disposition, Retry):
+            break
+        assert not disposition.counted
+        job = await job_of(bench)
+        assert (job.status, job.attempt, job.last_error.since) == (JobStatus.PENDING, 0, began)
+        delays.append(disposition.after)
+        bench.clock.time += disposition.after
+    assert 6 * 3600 <= bench.clock.now() - began <= 6 * 3600 + bench.policy.retry_max
+    assert delays[0] <= bench.policy.retry_base
+    assert all(after <= bench.policy.retry_max for after in delays)
+    assert len(delays) < 100  # what SQS counts as receives
+    assert isinstance(disposition, DeadLetter)
+    assert re.fullmatch(r"for 6\.[01] h: 503", disposition.reason.message)
+    assert (await job_of(bench)).status is JobStatus.FAILED
+
+
+async def test_another_failure_ends_the_time_for_which_a_provider_was_down(bench):
+    for error in (ProviderDown("503"), EngineUnavailable("no JSON"), ProviderDown("503")):
+        bench.engine.script = [error]
+        after = (await bench.service.handle(REQUEST)).after
+        began = bench.clock.now()
+        bench.clock.time += after
+    job = await job_of(bench)
+    assert (job.last_error.since, job.last_error.failures, job.attempt) == (began, 1, 1)
 
 
 async def test_an_undetermined_value_says_why_to_its_caller(bench):

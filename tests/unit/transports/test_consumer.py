@@ -35,6 +35,7 @@ class Source:
     def __init__(self, *deliveries, hold_seconds=None):
         self.waiting = deque(deliveries)
         self.hold_seconds = hold_seconds
+        self.max_deliveries = None
         self.polling = asyncio.Event()
         self.poll_ends = asyncio.Event()
         self.extended = asyncio.Event()

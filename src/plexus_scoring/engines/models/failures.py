@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from plexus_scoring.engines.models.base import ChatRequest
 from plexus_scoring.engines.models.provider_errors import Kind, ProviderError, kind_of
@@ -12,6 +13,7 @@ from plexus_scoring.model.errors import (
     AccountRefused,
     EngineUnavailable,
     ProviderBusy,
+    ProviderDown,
     ScoreFailed,
     ScoringError,
     shorten,
@@ -72,7 +74,7 @@ def of_status(
     """
     wait = retry_after(headers or {})
     kind = kind_of(error, status, wait=wait)
-    return _meaning(request, error, kind, f"HTTP {status}", wait)
+    return _meaning(request, error, kind, f"HTTP {status}", wait, down=_is_server(status))
 
 
 def of_body(request: ChatRequest, error: ProviderError) -> ScoringError:
@@ -84,13 +86,23 @@ def of_body(request: ChatRequest, error: ProviderError) -> ScoringError:
         Filtered: the provider's content filter refuses what was asked.
     """
     kind = kind_of(error, error.status)
-    return _meaning(
-        request, error, "passing" if kind == "refused" else kind, "in an answer of HTTP 200", None
-    )
+    kind = "passing" if kind == "refused" else kind
+    where = "in an answer of HTTP 200"
+    return _meaning(request, error, kind, where, None, down=_is_server(error.status))
+
+
+def _is_server(status: int | None) -> bool:
+    return status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _meaning(
-    request: ChatRequest, error: ProviderError, kind: Kind, where: str, wait: float | None
+    request: ChatRequest,
+    error: ProviderError,
+    kind: Kind,
+    where: str,
+    wait: float | None,
+    *,
+    down: bool,
 ) -> ScoringError:
     who = _who(request)
     told = f"{where}, {error.code}" if error.code else where
@@ -113,7 +125,8 @@ def _meaning(
         return TimedOut(f"{who}: no answer in time ({told})", retry_after=wait)
     if kind == "refused":
         return ScoreFailed(f"{who}: the provider refuses the request ({told}){said}")
-    return EngineUnavailable(f"{who}: the provider failed ({told}){said}", retry_after=wait)
+    failed = ProviderDown if down else EngineUnavailable
+    return failed(f"{who}: the provider failed ({told}){said}", retry_after=wait)
 
 
 def overflow(request: ChatRequest, message: str) -> ScoreFailed:
@@ -135,10 +148,10 @@ def timed_out(request: ChatRequest, seconds: float) -> TimedOut:
     )
 
 
-def unreachable(request: ChatRequest, error: BaseException) -> EngineUnavailable:
+def unreachable(request: ChatRequest, error: BaseException) -> ProviderDown:
     """Return the error of a connection that could not be made or broke."""
     cause = error.__cause__ or error
-    return EngineUnavailable(f"{_who(request)}: no connection ({type(cause).__name__})")
+    return ProviderDown(f"{_who(request)}: no connection ({type(cause).__name__})")
 
 
 def malformed(request: ChatRequest, what: str) -> MalformedReply:

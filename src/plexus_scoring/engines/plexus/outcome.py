@@ -13,7 +13,7 @@ from plexus_scoring.model.errors import (
     AccountRefused,
     DeadlineExceeded,
     DependencyUnmet,
-    EngineUnavailable,
+    ProviderDown,
     ScoreDisabled,
     ScoreFailed,
     ScoringError,
@@ -88,7 +88,7 @@ def _provider_error(kind: str, said: str, text: str) -> ScoringError | None:
     if kind in _ACCOUNT or (kind in PASSING and refused):
         return AccountRefused(text)
     if kind in PASSING or is_passing(said):
-        return EngineUnavailable(text)
+        return ProviderDown(text)
     if "timed out after" in said:
         return DeadlineExceeded(text)
     return None

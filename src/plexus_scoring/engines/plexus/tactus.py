@@ -23,7 +23,7 @@ from plexus_scoring.engines.portable.language.scores import TactusScore as Confi
 from plexus_scoring.model.errors import (
     ConfigurationError,
     DeadlineExceeded,
-    EngineUnavailable,
+    ProviderDown,
     ScoreFailed,
     shorten,
 )
@@ -114,7 +114,7 @@ class TactusScore:
         if not result.get("success"):
             said = shorten(str(result.get("error")), 500)
             if is_passing(said):
-                raise EngineUnavailable(f"the score {self._name!r}: {said}")
+                raise ProviderDown(f"the score {self._name!r}: {said}")
             raise ScoreFailed(f"the score {self._name!r}: {said}")
         output = result.get("output")
         fields = output if isinstance(output, Mapping) else {"value": output}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from plexus_scoring.engines.sandbox.base import SandboxLimits, SandboxResult
 from plexus_scoring.engines.sandbox.local import check_path
-from plexus_scoring.model.errors import ConfigurationError, EngineUnavailable
+from plexus_scoring.model.errors import ConfigurationError, EngineUnavailable, ProviderDown
 
 if TYPE_CHECKING:
     from e2b import AsyncSandbox
@@ -218,5 +218,5 @@ def _meaning(error: Exception) -> ConfigurationError | EngineUnavailable | None:
     from_the_network = type(error).__module__.partition(".")[0] in _TRANSPORTS
     known = isinstance(error, (e2b.SandboxException, ServiceBusyException, OSError))
     if known or from_the_network:
-        return EngineUnavailable(f"E2B: {type(error).__name__}: {error}")
+        return ProviderDown(f"E2B: {type(error).__name__}: {error}")
     return None

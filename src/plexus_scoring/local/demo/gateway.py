@@ -1,8 +1,8 @@
 """A language model's address on this machine: it fails once, then passes on to the real one or stands in for it.
 
-The failure is a provider's, outside of the service; so the retry that follows is the service's own. It is a 500, which
-costs an attempt, as throttling does not. Without a key a stand-in answers by counting words of sympathy: a script,
-not a judgement.
+The failure is a provider's, outside of the service; so the retry that follows is the service's own. It is an answer
+that is cut, which costs an attempt; a provider that is down costs none. Without a key a stand-in answers by counting
+words of sympathy: a script, not a judgement.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Gateway:
     """Serves OpenAI's chat completions on loopback; use as ``with``.
 
     Args:
-        fail_once: Part of a prompt. The first request that has it gets 500.
+        fail_once: Part of a prompt. The first request that has it gets a cut answer.
         environ: Where the real endpoint and its key are looked up.
 
     Attributes:
@@ -85,8 +85,7 @@ class Gateway:
             refuse = not self.refused and self._fail_once in prompt
             self.refused += refuse
         if refuse:
-            error = {"error": {"message": "broken (the demo asked for it)", "code": 500}}
-            return HTTPStatus.INTERNAL_SERVER_ERROR, {}, json.dumps(error).encode()
+            return HTTPStatus.OK, {}, b'{"choices": [{"message": {"content": "cut (the demo ask'
         if self._upstream:
             return self._forward(path, body)
         return HTTPStatus.OK, {}, json.dumps(_stand_in(request, prompt)).encode()

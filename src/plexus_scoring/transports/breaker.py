@@ -70,6 +70,11 @@ class Circuit:
         self._told: str | None = None
 
     @property
+    def on_trial(self) -> bool:
+        """Whether the time is over and no call has succeeded since: one failure shuts it out again."""
+        return self._shut_until is not None and self.wait == 0
+
+    @property
     def wait(self) -> float:
         """Seconds until work may be tried; 0: now."""
         if self._shut_until is None:
@@ -79,7 +84,7 @@ class Circuit:
     def succeeded(self) -> None:
         """A call worked."""
         self._failures = 0
-        if self._shut_until is not None and self.wait == 0:
+        if self.on_trial:
             self._shut_until = None
             log.info("%s works again", self.name)
             self._tell(None)
@@ -92,8 +97,7 @@ class Circuit:
     def failed(self, error: ScoringError) -> None:
         """A call did not."""
         self._failures += 1
-        on_trial = self._shut_until is not None and self.wait == 0
-        if (self._shut_until is None and self._failures >= self._limit) or on_trial:
+        if (self._shut_until is None and self._failures >= self._limit) or self.on_trial:
             pause = max(self._seconds, min(error.retry_after or 0.0, LONGEST_SECONDS))
             self._shut_until = self._clock() + pause
             log.warning(
@@ -116,7 +120,7 @@ class Breaker:
         failures: int,
         seconds: float,
         metrics: Metrics,
-        changed: Callable[[str, str | None], None],
+        changed: Callable[[str, str | None], None] = lambda _name, _problem: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -137,6 +141,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether jobs may be taken: the gate's word; an electrician would call the circuit closed."""
         return self._wait == 0
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a dependency was shut out and has not answered since: one job shall find out."""
+        return any(circuit.on_trial for circuit in self.circuits.values())
 
     async def wait_open(self) -> None:
         """Wait until jobs may be taken."""

@@ -9,7 +9,7 @@ from plexus_scoring.model.errors import (
 )
 from plexus_scoring.telemetry import names
 from plexus_scoring.telemetry.metrics import MemoryMetrics
-from plexus_scoring.worker.breaker import LONGEST_SECONDS, WATCHED, Breaker, Circuit
+from plexus_scoring.transports.breaker import LONGEST_SECONDS, WATCHED, Breaker, Circuit
 
 
 class Part:
