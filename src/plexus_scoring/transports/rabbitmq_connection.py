@@ -89,11 +89,11 @@ class RabbitConnection:
                 return
             await self.aclose()  # what is left of a lost one
             try:
-                self._connection = await aio_pika.connect(
-                    self._url,
-                    timeout=CONNECT_SECONDS,
-                    client_properties={"connection_name": "plexus-scoring"},
-                )
+                # With a timeout of the library's, a cancelled attempt leaves a task whose error asyncio then logs.
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    self._connection = await aio_pika.connect(
+                        self._url, client_properties={"connection_name": "plexus-scoring"}
+                    )
             except (*REFUSALS, ValueError) as error:
                 # Not chained: the library's error may hold the URL with its password.
                 kind = type(error).__name__

@@ -1,6 +1,7 @@
 """What stands where a broker should: nothing of it may end the worker."""
 
 import asyncio
+import gc
 import struct
 
 import pytest
@@ -60,3 +61,30 @@ async def test_a_line_that_had_ended_before_it_was_read_is_an_outage(monkeypatch
     monkeypatch.setattr(rabbitmq_connection.aio_pika, "connect", connect)
     with pytest.raises(StoreUnavailable, match="RabbitMQ cannot be reached"):
         await RabbitConnection("amqp://localhost/").open()
+
+
+async def test_an_attempt_that_is_cancelled_while_it_is_refused_leaves_no_error_behind():
+    told, openings = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def refuse(reader, writer):
+        await reader.read(8)
+        writer.write(GREETINGS["closes after its greeting"])
+        await reader.read(100)
+        writer.write(frame.marshal(commands.Connection.Close(403, "ACCESS_REFUSED", 0, 0), 0))
+        writer.close()
+        for _ in range(len(openings)):  # the refusal is read some turns of the loop later
+            await asyncio.sleep(0)
+        openings[-1].cancel()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for _ in range(12):
+        connection = RabbitConnection(f"amqp://guest:guest@127.0.0.1:{port}/")
+        openings.append(asyncio.create_task(connection.open()))
+        await asyncio.gather(openings[-1], return_exceptions=True)
+        await connection.aclose()
+    server.close()
+    openings.clear()
+    gc.collect()
+    assert told == []
