@@ -106,6 +106,8 @@ THROUGH_PGBOUNCER = {"test_job_store"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if hasattr(metafunc.module, "stores"):  # it runs a suite on one store of its own
+        return
     if "stores" in metafunc.fixturenames:
         module = metafunc.module.__name__.rpartition(".")[2]
         through = ["pgbouncer"] if module in THROUGH_PGBOUNCER else []
