@@ -82,6 +82,15 @@ class Alarms(Construct):
             description="Stranded jobs are not put back on the queue",
         )
         self._alarm(
+            "SweeperSilent",
+            sweeper.metric_invocations(
+                period=Duration.minutes(3 * config.sweep_every_minutes), statistic="Sum"
+            ),
+            threshold=1,
+            below=True,
+            description="The sweeper does not run: see its schedule, and the account's concurrency",
+        )
+        self._alarm(
             "Throttles",
             scoring.metric_throttles(period=FIVE_MINUTES, statistic="Sum"),
             threshold=limits.throttles,
@@ -109,7 +118,11 @@ class Alarms(Construct):
         threshold: float,
         description: str,
         periods: int = 1,
+        below: bool = False,
     ) -> cloudwatch.Alarm:
+        """Call when the metric is above the threshold; with `below`, when it is below or not there at all."""
+        comparison = cloudwatch.ComparisonOperator
+        missing = cloudwatch.TreatMissingData
         alarm = cloudwatch.Alarm(
             self,
             construct_id,
@@ -118,8 +131,10 @@ class Alarms(Construct):
             metric=metric,
             threshold=threshold,
             evaluation_periods=periods,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            comparison_operator=comparison.LESS_THAN_THRESHOLD
+            if below
+            else comparison.GREATER_THAN_THRESHOLD,
+            treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
         )
         if self._topic is not None:
             action = actions.SnsAction(self._topic)

@@ -58,19 +58,18 @@ class JobsTable(Construct):
                 non_key_attributes=projection.get("NonKeyAttributes"),
             )
 
-    def grant(self, role: iam.Role) -> None:
-        """Let a role read and write rows; not delete, scan or change the table."""
+    def grant(self, role: iam.Role, *, writes: bool = True) -> None:
+        """Let a role read and, if it `writes`, write rows; not delete, scan or change the table."""
+        writing = ["dynamodb:PutItem", "dynamodb:UpdateItem"] if writes else []
         role.add_to_policy(
             iam.PolicyStatement(
                 sid="Jobs",
                 actions=[
                     "dynamodb:BatchGetItem",
-                    "dynamodb:ConditionCheckItem",
                     "dynamodb:DescribeTable",
                     "dynamodb:GetItem",
-                    "dynamodb:PutItem",
                     "dynamodb:Query",
-                    "dynamodb:UpdateItem",
+                    *writing,
                 ],
                 resources=[
                     self.table.table_arn,

@@ -141,12 +141,23 @@ class ApplicationStack(Stack):
             logs=self.logs,
         )
         # A retry of work that no queue stands behind (direct, S3, SNS) goes to the request queue.
-        self._grant(function.role, answers=name == SCORING, asks=True)
+        self._grant(function.role, answers=name == SCORING, asks=True, writes=name != SWEEPER)
+        if name == SWEEPER:
+            function.role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="Look",
+                    actions=["sqs:GetQueueAttributes"],
+                    resources=[self.queues.request.queue_arn],
+                )
+            )
         return function
 
-    def _grant(self, role: iam.Role, *, answers: bool, asks: bool) -> None:
-        """Give what it uses: the store; the request queue if it `asks`; and, if it `answers`, what scoring needs."""
-        self.jobs.grant(role)
+    def _grant(self, role: iam.Role, *, answers: bool, asks: bool, writes: bool = True) -> None:
+        """Give what it uses: the store, which it may only read unless it `writes`; and the queues.
+
+        The request queue if it `asks`; if it `answers`, what scoring needs.
+        """
+        self.jobs.grant(role, writes=writes)
         self.secret.grant(role)
         plexus = self._config.plexus
         if plexus is not None and plexus.api_arn is not None:

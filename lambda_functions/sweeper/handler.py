@@ -9,9 +9,11 @@ from plexus_scoring.model.job import ScoringJob
 from plexus_scoring.model.messages import encode_request
 from plexus_scoring.service.sweep import sweep
 from plexus_scoring.transports.sqs import OutgoingMessage, SqsSender
+from plexus_scoring.transports.sqs_admin import SqsAdmin
 
 _container = Container("request_queue_url")
 _application, _settings = _container.application, _container.settings
+_queue = SqsAdmin(_application.aws, _settings.request_queue_url or "")
 _sender = SqsSender(_application.aws, _settings.request_queue_url or "")
 
 
@@ -20,15 +22,18 @@ async def _enqueue(job: ScoringJob) -> None:
 
 
 async def _sweep() -> dict[str, Any]:
+    held = (await _queue.live_stats()).held
     swept = await sweep(
         _application.jobs,
         _enqueue,
         _container.metrics,
+        _application.clock,
         pending_older_than=_settings.sweep_pending_after,
         limit=_settings.sweep_limit,
         account=_settings.account_key,
+        held=held,
     )
-    return {"swept": len(swept), "scoring_job_ids": [key.id for key in swept]}
+    return {"swept": len(swept), "held": held, "scoring_job_ids": [key.id for key in swept]}
 
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:

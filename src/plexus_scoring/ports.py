@@ -130,7 +130,10 @@ class JobStore(Protocol):
     async def list_stranded(
         self, *, pending_older_than: float, limit: int = 100, account: str | None = None
     ) -> tuple[ScoringJob, ...]:
-        """Return due PENDING jobs untouched for `pending_older_than` s, and IN_PROGRESS ones past their lease."""
+        """Return due PENDING jobs untouched for `pending_older_than` s, and IN_PROGRESS ones past their lease.
+
+        Their content may be left out: key, state and `request_id`, if it is told, are what a message is made of.
+        """
         ...
 
     async def find_result(

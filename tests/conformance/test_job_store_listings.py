@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import shutil
 
 import pytest
 
 from plexus_scoring.model.errors import ErrorInfo, InvalidRequest
+from plexus_scoring.model.item import Item
 from plexus_scoring.model.job import JobStatus
 from tests.support.stores import START, claimed, key, new_job, result_of
 
@@ -130,3 +132,12 @@ async def test_stranded_jobs_come_oldest_first(jobs, clock):
     clock.advance(60)
     found = await jobs.list_stranded(pending_older_than=0, limit=5)
     assert [job.created_at for job in found] == [START + number for number in range(5)]
+
+
+async def test_a_stranded_job_is_found_whatever_became_of_its_large_body(jobs, clock, tmp_path):
+    await jobs.create(new_job("large", item=Item(id="i", text="x" * 300_000)))
+    await jobs.create(new_job("small"))
+    shutil.rmtree(tmp_path / "overflow", ignore_errors=True)  # where DynamoDB's large bodies lie
+    clock.advance(60)
+    found = await jobs.list_stranded(pending_older_than=0)
+    assert {job.id for job in found} == {"large", "small"}

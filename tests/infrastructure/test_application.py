@@ -334,6 +334,23 @@ def test_no_one_deletes_rows_or_objects(staging):
     assert not {"dynamodb:DeleteItem", "dynamodb:Scan", "s3:DeleteObject"} & everything
 
 
+def test_the_sweeper_only_reads_rows_and_counts_and_sends_messages(staging):
+    (role,) = [name for name in staging.of_type("AWS::IAM::Role") if name.startswith("Sweeper")]
+    allowed = set()
+    for policy in staging.of_type("AWS::IAM::Policy").values():
+        if {"Ref": role} in policy["Properties"]["Roles"]:
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                allowed.update(actions(statement))
+    assert {action for action in allowed if action.startswith(("dynamodb:", "sqs:"))} == {
+        "dynamodb:BatchGetItem",
+        "dynamodb:DescribeTable",
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+        "sqs:GetQueueAttributes",
+        "sqs:SendMessage",
+    }
+
+
 # --- Alarms ---
 
 
@@ -348,10 +365,14 @@ def test_alarms_on_what_loses_delays_or_costs(staging):
         "OldestMessage",
         "ErrorRate",
         "SweeperErrors",
+        "SweeperSilent",
         "Throttles",
         "DurationNearTimeout",
         "CostPerHour",
     }
+    silent = alarms.pop("SweeperSilent")
+    assert (silent["ComparisonOperator"], silent["Threshold"]) == ("LessThanThreshold", 1)
+    assert (silent["TreatMissingData"], silent["Period"]) == ("breaching", 900)
     for alarm in alarms.values():
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
@@ -368,7 +389,7 @@ def test_alarms_call_someone(full):
     called = [
         a for a in full.of_type("AWS::CloudWatch::Alarm").values() if "OKActions" in a["Properties"]
     ]
-    assert len(called) == 8
+    assert len(called) == 9
 
 
 def test_dashboards_and_alarms_use_the_services_metric_names(staging):

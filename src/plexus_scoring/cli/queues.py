@@ -318,6 +318,7 @@ def sweep(
                 application.jobs,
                 enqueue,
                 application.metrics,
+                application.clock,
                 pending_older_than=older_than,
                 limit=limit,
                 account=account or application.settings.account_key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from plexus_scoring.aws import Aws, translate
@@ -48,14 +49,20 @@ class SqsAdmin:
 
     async def stats(self) -> QueueStats:
         """Count; SQS's counts are approximate."""
-        about = await self._attributes(self._url)
+        live = await self.live_stats()
         dead_url = await self._dead()
         dead = (await self._attributes(dead_url)) if dead_url else {}
+        return msgspec.structs.replace(
+            live, dead=int(dead["ApproximateNumberOfMessages"]) if dead else None
+        )
+
+    async def live_stats(self) -> QueueStats:
+        """Count what is not dead, which needs no right on the dead-letter queue."""
+        about = await self._attributes(self._url)
         return QueueStats(
             waiting=int(about.get("ApproximateNumberOfMessages", 0)),
             in_flight=int(about.get("ApproximateNumberOfMessagesNotVisible", 0)),
             delayed=int(about.get("ApproximateNumberOfMessagesDelayed", 0)),
-            dead=int(dead["ApproximateNumberOfMessages"]) if dead else None,
         )
 
     async def dead_letters(self, limit: int) -> AsyncIterator[DeadMessage]:

@@ -275,6 +275,14 @@ async def test_another_failure_ends_the_time_for_which_a_provider_was_down(bench
     assert (job.last_error.since, job.last_error.failures, job.attempt) == (began, 1, 1)
 
 
+async def test_a_message_that_names_no_request_is_answered_under_its_jobs(bench):
+    await bench.store.create(
+        NewJob(id="job-2", request_id="asked", scorecard="card", score="Greeting", item_id="item-1")
+    )
+    await bench.service.handle(parse_request('{"scoring_job_id": "job-2"}'))
+    assert [response.request_id for response in bench.responder.sent] == ["asked"]
+
+
 async def test_an_undetermined_value_says_why_to_its_caller(bench):
     async def cut(_context):
         return ScoreOutcome(value="Yes", undetermined=True, undetermined_reason="n: cut (length)")

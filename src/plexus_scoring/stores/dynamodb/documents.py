@@ -44,6 +44,11 @@ class Documents:
             return {"B": body}
         return {"L": [{"S": await self._store(body, "bin")}]}
 
+    @staticmethod
+    def is_beside(attribute: dict[str, Any]) -> bool:
+        """Whether the document lies in an attachment."""
+        return "L" in attribute
+
     async def read(self, attribute: dict[str, Any], as_type: type[T]) -> T:
         """Return the document. Raises StoreUnavailable if its object is gone."""
         return decode(await self.read_bytes(attribute), as_type)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from plexus_scoring.model.errors import StoreUnavailable
 from plexus_scoring.model.job import (
     DEFAULT_ACCOUNT,
     JobKey,
@@ -22,6 +24,8 @@ from plexus_scoring.stores.dynamodb.documents import Documents
 from plexus_scoring.stores.dynamodb.layout import Layout
 from plexus_scoring.stores.dynamodb.listing import Listing
 from plexus_scoring.stores.dynamodb.setup import check_table
+
+log = logging.getLogger(__name__)
 
 
 class JobReads:
@@ -74,14 +78,20 @@ class JobReads:
     async def list_stranded(
         self, *, pending_older_than: float, limit: int = 100, account: str | None = None
     ) -> tuple[ScoringJob, ...]:
-        """Return jobs that nobody seems to be coming for, oldest first."""
+        """Return jobs that nobody seems to be coming for, oldest first.
+
+        What lies in an attachment is not read: the content of such a job is empty.
+        """
         now = self._clock.now()
         places = await self._listing.stranded(
             account=account, now=now, pending_older_than=pending_older_than, limit=limit
         )
+        items = await self._table.get_many([rows.job_key(place) for place in places])
+        by_place = {rows.partition_of(item): item for item in items}
+        jobs = [await self._lean_job(by_place[place]) for place in places if place in by_place]
         return tuple(
             job
-            for job in await self._jobs(places)
+            for job in jobs
             if transitions.stranded(job, now=now, pending_older_than=pending_older_than)
         )
 
@@ -120,6 +130,17 @@ class JobReads:
     async def _job(self, item: Attributes) -> ScoringJob:
         body = await self._documents.read(item["body"], NewJob)
         return transitions.public(rows.job_of(item, body))
+
+    async def _lean_job(self, item: Attributes) -> ScoringJob:
+        """Return a job by what its row tells; one whose content cannot be read without it."""
+        if self._documents.is_beside(item["body"]):
+            return transitions.public(rows.job_of(item))
+        try:
+            return await self._job(item)
+        except StoreUnavailable as error:
+            key = rows.key_of(item)
+            log.warning("job %s of %s: content not read: %s", key.id, key.account, error.message)
+            return transitions.public(rows.job_of(item))
 
     async def _result(self, key: Attributes, account: str) -> ScoreResult | None:
         item = await self._table.get(key)
