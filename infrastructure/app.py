@@ -22,7 +22,7 @@ from cdk_nag import AwsSolutionsChecks
 from infrastructure.config.errors import ConfigError
 from infrastructure.config.functions import OTHER_FUNCTIONS
 from infrastructure.config.model import DeliveryConfig, StageConfig
-from infrastructure.config.stages import STAGES, stage
+from infrastructure.config.stages import EXAMPLE_EMAIL, STAGES, stage
 from infrastructure.functions import ROOT, SCORING, SWEEPER, discover
 from infrastructure.pipelines.delivery import DeliveryPipeline
 from infrastructure.stacks.github_access import GithubAccessStack
@@ -63,7 +63,7 @@ def build(
         plexus_ref=_context(app, "plexus_ref"),
     )
     delivery.check()
-    _refuse_example(delivery)
+    _refuse_examples(delivery, stages)
     names = discover() if functions is None else functions
     _check_sizes(names)
 
@@ -118,9 +118,17 @@ def _check_sizes(names: tuple[str, ...]) -> None:
         size.check(f"function {name!r}")
 
 
-def _refuse_example(delivery: DeliveryConfig) -> None:
+def _refuse_examples(delivery: DeliveryConfig, stages: Iterable[StageConfig]) -> None:
     # The CDK's command sets this to the account that the credentials belong to; without AWS it is not set.
-    if EXAMPLE_ACCOUNT in delivery.connection_arn and os.environ.get("CDK_DEFAULT_ACCOUNT"):
+    if not os.environ.get("CDK_DEFAULT_ACCOUNT"):
+        return
+    for config in stages:
+        if config.alarms.email == EXAMPLE_EMAIL:
+            raise ConfigError(
+                f"stage {config.name!r}: alarms.email is still the example: put the address of whoever is on call "
+                "into infrastructure/config/stages.py"
+            )
+    if EXAMPLE_ACCOUNT in delivery.connection_arn:
         raise ConfigError(
             "connection ARN is still the example: create a CodeConnections connection to GitHub and set "
             "context `connection_arn` in cdk.json to its ARN"

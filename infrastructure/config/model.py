@@ -78,17 +78,18 @@ class EventSourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmConfig:
-    """When someone is called. Every alarm acts on `topic_arn` (an SNS topic) if there is one."""
+    """When someone is called, and who: by e-mail to `email`, or by the SNS topic `topic_arn`; one of them."""
 
     oldest_message_seconds: int = 900
     error_percent: float = 5.0
     throttles: int = 10
     duration_percent_of_timeout: float = 90.0
     cost_usd_per_hour: float = 20.0
+    email: str | None = None
     topic_arn: str | None = None
 
     def check(self, where: str) -> None:
-        """Check that the thresholds can fire. Raises ConfigError."""
+        """Check that the thresholds can fire and that somebody hears of it. Raises ConfigError."""
         require_range(f"{where}.oldest_message_seconds", self.oldest_message_seconds, 1, 1_209_600)
         require_range(f"{where}.error_percent", self.error_percent, 0, 100, "%")
         require_range(f"{where}.throttles", self.throttles, 1, 1_000_000)
@@ -96,6 +97,12 @@ class AlarmConfig:
             f"{where}.duration_percent_of_timeout", self.duration_percent_of_timeout, 1, 100, "%"
         )
         require_range(f"{where}.cost_usd_per_hour", self.cost_usd_per_hour, 0.01, 1_000_000, "USD")
+        if (self.email is None) == (self.topic_arn is None):
+            raise ConfigError(
+                f"{where}: nobody would be called: set email or topic_arn, one of them"
+            )
+        if self.email is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", self.email):
+            raise ConfigError(f"{where}.email is {self.email!r}: must be an e-mail address")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,9 @@ from infrastructure.config.model import (
     StageConfig,
 )
 
+EXAMPLE_EMAIL = "on-call@example.com"
+"""Whom alarms call. Put your own address into each stage: with AWS credentials the synthesis refuses this one."""
+
 STAGES: Mapping[str, StageConfig] = MappingProxyType(
     {
         "staging": StageConfig(
@@ -23,7 +26,7 @@ STAGES: Mapping[str, StageConfig] = MappingProxyType(
             log_retention_days=14,
             retention_days=30,
             attachments_expire_days=30,
-            alarms=AlarmConfig(cost_usd_per_hour=5),
+            alarms=AlarmConfig(email=EXAMPLE_EMAIL, cost_usd_per_hour=5),
         ),
         "production": StageConfig(
             name="production",
@@ -35,7 +38,7 @@ STAGES: Mapping[str, StageConfig] = MappingProxyType(
             log_retention_days=90,
             retention_days=400,
             attachments_expire_days=400,
-            alarms=AlarmConfig(cost_usd_per_hour=50),
+            alarms=AlarmConfig(email=EXAMPLE_EMAIL, cost_usd_per_hour=50),
             approval=True,
         ),
     }

@@ -5,8 +5,11 @@ from __future__ import annotations
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -31,15 +34,12 @@ class Alarms(Construct):
         queues: Queues,
         scoring: lambda_.Alias,
         sweeper: lambda_.Alias,
+        key: kms.IKey,
     ) -> None:
-        """Create the alarms; each acts on the stage's topic if it names one."""
+        """Create the alarms; each acts on the stage's topic, or on one of their own that sends e-mails."""
         super().__init__(scope, construct_id)
         self._prefix = config.prefix
-        self._topic = (
-            sns.Topic.from_topic_arn(self, "Topic", config.alarms.topic_arn)
-            if config.alarms.topic_arn is not None
-            else None
-        )
+        self._topic = self._make_topic(config, key)
         limits = config.alarms
         self.all: list[cloudwatch.Alarm] = []
         for construct_id_, queue in (
@@ -50,7 +50,7 @@ class Alarms(Construct):
                 construct_id_,
                 _visible(queue),
                 threshold=0,
-                description="A message could not be worked on: see its Reason attributes, mend, redrive",
+                description="A message could not be worked on: see its Reason attributes, correct it, redrive",
             )
         self._alarm(
             "OldestMessage",
@@ -110,6 +110,17 @@ class Alarms(Construct):
             description="Language models cost more in an hour than agreed (USD)",
         )
 
+    def _make_topic(self, config: StageConfig, key: kms.IKey) -> sns.ITopic:
+        if config.alarms.topic_arn is not None:
+            return sns.Topic.from_topic_arn(self, "Topic", config.alarms.topic_arn)
+        assert config.alarms.email is not None  # checked with the rest of the configuration
+        topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
+        topic.add_subscription(subscriptions.EmailSubscription(config.alarms.email))
+        cloudwatch_service = iam.ServicePrincipal("cloudwatch.amazonaws.com")
+        topic.grant_publish(cloudwatch_service)
+        key.grant(cloudwatch_service, "kms:Decrypt", "kms:GenerateDataKey*")
+        return topic
+
     def _alarm(
         self,
         construct_id: str,
@@ -136,10 +147,9 @@ class Alarms(Construct):
             else comparison.GREATER_THAN_THRESHOLD,
             treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
         )
-        if self._topic is not None:
-            action = actions.SnsAction(self._topic)
-            alarm.add_alarm_action(action)
-            alarm.add_ok_action(action)
+        action = actions.SnsAction(self._topic)
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
         self.all.append(alarm)
         return alarm
 

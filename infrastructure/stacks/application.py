@@ -76,6 +76,7 @@ class ApplicationStack(Stack):
             queues=self.queues,
             scoring=scoring.alias,
             sweeper=sweeper.alias,
+            key=self.logs.key,
         )
         ServiceDashboard(
             self,

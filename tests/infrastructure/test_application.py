@@ -382,6 +382,16 @@ def test_alarms_on_what_loses_delays_or_costs(staging):
     assert alarms["CostPerHour"]["Period"] == 3600
 
 
+def test_alarms_send_an_email_through_a_topic_that_takes_no_plain_text(staging):
+    subscription = staging.one("AWS::SNS::Subscription")
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "on-call@example.com")
+    (topic,) = staging.of_type("AWS::SNS::Topic")
+    assert "KmsMasterKeyId" in staging["Resources"][topic]["Properties"]
+    for alarm in staging.of_type("AWS::CloudWatch::Alarm").values():
+        if "AlarmActions" in alarm["Properties"]:
+            assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}]
+
+
 def test_alarms_call_someone(full):
     for alarm in full.of_type("AWS::CloudWatch::Alarm").values():
         if "AlarmActions" in alarm["Properties"]:

@@ -10,6 +10,7 @@ from infrastructure import functions
 from infrastructure.config.errors import ConfigError
 from infrastructure.config.model import (
     API_COMMAND,
+    AlarmConfig,
     ApiConfig,
     DeliveryConfig,
     EventSourceConfig,
@@ -85,6 +86,8 @@ def test_an_unknown_stage_names_the_known_ones():
         ({"worker": TaskConfig(least_tasks=3, most_tasks=2)}, "least_tasks is 3"),
         ({"api": ApiConfig(certificate_arn="my-cert")}, "certificate_arn is not the ARN"),
         ({"attachments_expire_days": 0}, "attachments_expire_days is 0"),
+        ({"alarms": AlarmConfig()}, "alarms: nobody would be called: set email or topic_arn"),
+        ({"alarms": AlarmConfig(email="nobody")}, "alarms.email is 'nobody': must be an e-mail"),
     ],
 )
 def test_values_out_of_limits_are_refused_in_one_line(change, message):
@@ -147,7 +150,7 @@ def test_repositories_keep_upstreams_names():
     assert functions.BASE_REPOSITORY == "plexus/lambda-base"
 
 
-def test_the_example_connection_works_without_aws_and_not_with_it(monkeypatch, capsys):
+def test_the_examples_work_without_aws_and_not_with_it(monkeypatch, capsys):
     require_cdk()
     from infrastructure import app
 
@@ -156,6 +159,12 @@ def test_the_example_connection_works_without_aws_and_not_with_it(monkeypatch, c
     monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", "111122223333")
     assert app.main() == 2
     # jsii may print a warning about the Node version before it.
+    assert capsys.readouterr().err.endswith(
+        "error: stage 'production': alarms.email is still the example: put the address of whoever is on call into "
+        "infrastructure/config/stages.py\n"
+    )
+    monkeypatch.setattr(app, "EXAMPLE_EMAIL", "nobody@example.com")
+    assert app.main() == 2
     assert capsys.readouterr().err.endswith(
         "error: connection ARN is still the example: create a CodeConnections connection to GitHub and set "
         "context `connection_arn` in cdk.json to its ARN\n"

@@ -234,7 +234,9 @@ class ScoringService:
     ) -> Disposition:
         """Steps 2 to 8 of a claimed job."""
         job, lease = claimed.job, claimed.lease
-        if job.request_id and request.request_id == job.id:  # the message named none: a sweeper's may not
+        if (
+            job.request_id and request.request_id == job.id
+        ):  # the message named none: a sweeper's may not
             request = msgspec.structs.replace(request, request_id=job.request_id)
             scope.fields["request_id"] = job.request_id
         scope.fields["attempt"] = job.attempt
