@@ -16,7 +16,7 @@ RESPONSE = "plexus-scoring-staging-response-queue"
 def test_resource_counts(staging):
     counts = Counter(r["Type"].removeprefix("AWS::") for r in staging["Resources"].values())
     assert counts == {
-        "CloudWatch::Alarm": 8,
+        "CloudWatch::Alarm": 9,
         "CloudWatch::Dashboard": 1,
         "CodeDeploy::Application": 1,
         "CodeDeploy::DeploymentGroup": 1,
