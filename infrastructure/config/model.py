@@ -174,6 +174,9 @@ class StageConfig:
         attachments_expire_days: Days for which traces and logs are kept; None keeps them.
         item_buckets: Names of buckets, beside the stage's own, whose objects requests may name as items.
         secret_arn: An existing secret's full ARN; None creates ``plexus/{name}/config``.
+        secret_key_arn: The customer's KMS key that encrypts an existing secret; None: AWS's own key.
+        bedrock_models: Models on Amazon Bedrock that scorecards name: ids of models, or of inference profiles
+            (``eu.anthropic.…``). No other one may be asked.
         approval: A person releases each deployment.
         worker: Settings of the optional ECS worker; None leaves it out.
         api: Settings of the optional REST API; None leaves it out.
@@ -201,6 +204,8 @@ class StageConfig:
     attachments_expire_days: int | None = None
     item_buckets: tuple[str, ...] = ()
     secret_arn: str | None = None
+    secret_key_arn: str | None = None
+    bedrock_models: tuple[str, ...] = ()
     alarms: AlarmConfig = AlarmConfig()
     approval: bool = False
     worker: TaskConfig | None = None
@@ -250,18 +255,32 @@ class StageConfig:
             raise ConfigError(f"{where}set account and region both, or neither")
         if self.account is not None and not re.fullmatch(r"\d{12}", self.account):
             raise ConfigError(f"{where}account must be 12 digits")
-        if self.secret_arn is not None and not re.match(
-            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-\w{6}$", self.secret_arn
-        ):
-            raise ConfigError(
-                f"{where}secret_arn must be a secret's full ARN, six characters at its end"
-            )
+        self._check_access(where)
         if self.plexus is not None and self.account_key == StageConfig.account_key:
             raise ConfigError(
                 f"{where}account_key is {self.account_key!r}: with plexus, name the key of your account there"
             )
         for bucket in self.item_buckets:
             check_bucket_name(f"{where}item_buckets", bucket)
+
+    def _check_access(self, where: str) -> None:
+        if self.secret_arn is not None and not re.match(
+            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-\w{6}$", self.secret_arn
+        ):
+            raise ConfigError(
+                f"{where}secret_arn must be a secret's full ARN, six characters at its end"
+            )
+        if self.secret_key_arn is not None and not re.fullmatch(
+            r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[0-9a-f-]+", self.secret_key_arn
+        ):
+            raise ConfigError(f"{where}secret_key_arn must be a KMS key's full ARN, not an alias")
+        if self.secret_key_arn is not None and self.secret_arn is None:
+            raise ConfigError(f"{where}secret_key_arn without secret_arn: name the secret as well")
+        for model in self.bedrock_models:
+            if not re.fullmatch(r"[a-z0-9][a-zA-Z0-9.:_-]+", model) or "." not in model:
+                raise ConfigError(
+                    f"{where}bedrock_models: {model!r} is no model's id, such as amazon.nova-pro-v1:0"
+                )
 
     def _check_limits(self, where: str) -> None:
         require_range(f"{where}sweep_every_minutes", self.sweep_every_minutes, 1, 1440, "minutes")

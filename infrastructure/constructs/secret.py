@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -20,6 +20,7 @@ class ServiceSecret(Construct):
     ) -> None:
         """Create ``plexus/{stage}/config``, or refer to the secret that the stage names."""
         super().__init__(scope, construct_id)
+        self._their_key = config.secret_key_arn
         self.secret: secretsmanager.ISecret
         if config.secret_arn is not None:
             self.secret = secretsmanager.Secret.from_secret_complete_arn(
@@ -48,3 +49,14 @@ class ServiceSecret(Construct):
     def grant(self, role: iam.Role) -> None:
         """Let a role read the secret."""
         self.secret.grant_read(role)
+        if self._their_key is not None:
+            stack = Stack.of(self)
+            through = f"secretsmanager.{stack.region}.{stack.url_suffix}"
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="SecretKey",
+                    actions=["kms:Decrypt"],
+                    resources=[self._their_key],
+                    conditions={"StringEquals": {"kms:ViaService": through}},
+                )
+            )

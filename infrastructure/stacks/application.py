@@ -26,6 +26,7 @@ from infrastructure.constructs.dashboard import ServiceDashboard
 from infrastructure.constructs.encryption import EncryptedLogs
 from infrastructure.constructs.event_source import feed
 from infrastructure.constructs.jobs_table import JobsTable
+from infrastructure.constructs.models import grant_models
 from infrastructure.constructs.plexus_api import grant_plexus_api
 from infrastructure.constructs.queues import Queues
 from infrastructure.constructs.secret import ServiceSecret
@@ -179,6 +180,7 @@ class ApplicationStack(Stack):
                 )
             )
             sends += [self.queues.response, self.queues.request_dead_letters]
+            grant_models(role, self._config.bedrock_models)
         role.add_to_policy(
             iam.PolicyStatement(
                 sid="Send",

@@ -31,6 +31,9 @@ def test_resource_counts(staging):
         "Logs::LogGroup": 2,
         "S3::Bucket": 2,
         "S3::BucketPolicy": 2,
+        "SNS::Subscription": 1,
+        "SNS::Topic": 1,
+        "SNS::TopicPolicy": 1,
         "SQS::Queue": 4,
         "SQS::QueuePolicy": 4,
         "Scheduler::Schedule": 1,
@@ -349,6 +352,21 @@ def test_the_sweeper_only_reads_rows_and_counts_and_sends_messages(staging):
         "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     }
+
+
+def test_only_what_scores_may_ask_the_named_models_and_read_the_customers_secret(full):
+    asks = [s for s in full.statements() if "bedrock:InvokeModel" in actions(s)]
+    places = {json.dumps(place) for s in asks for place in s["Resource"]}
+    assert len(asks) == 2  # the scoring function and the worker
+    named = {place.rpartition("/")[2].rstrip('"]}') for place in places}
+    assert named == {
+        "anthropic.claude-v2",
+        "anthropic.claude-sonnet-4-20250514-v1:0",
+        "eu.anthropic.claude-sonnet-4-20250514-v1:0",
+    }
+    keys = [s for s in full.statements() if actions(s) == ["kms:Decrypt"]]
+    assert {s["Resource"] for s in keys} == {"arn:aws:kms:us-east-1:111122223333:key/0a1b-2c"}
+    assert all("kms:ViaService" in s["Condition"]["StringEquals"] for s in keys)
 
 
 # --- Alarms ---

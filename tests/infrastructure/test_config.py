@@ -86,6 +86,12 @@ def test_an_unknown_stage_names_the_known_ones():
         ({"worker": TaskConfig(least_tasks=3, most_tasks=2)}, "least_tasks is 3"),
         ({"api": ApiConfig(certificate_arn="my-cert")}, "certificate_arn is not the ARN"),
         ({"attachments_expire_days": 0}, "attachments_expire_days is 0"),
+        ({"bedrock_models": ("*",)}, "bedrock_models: '*' is no model's id"),
+        ({"secret_key_arn": "alias/ours"}, "secret_key_arn must be a KMS key's full ARN"),
+        (
+            {"secret_key_arn": "arn:aws:kms:us-east-1:111122223333:key/0a1b"},
+            "secret_key_arn without secret_arn",
+        ),
         ({"alarms": AlarmConfig()}, "alarms: nobody would be called: set email or topic_arn"),
         ({"alarms": AlarmConfig(email="nobody")}, "alarms.email is 'nobody': must be an e-mail"),
     ],
