@@ -146,7 +146,6 @@ class ContainerService(Construct):
             "Service",
             cluster=cluster.cluster,
             task_definition=task,
-            desired_count=max(size.least_tasks, 1),
             min_healthy_percent=100,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
         )

@@ -485,6 +485,11 @@ def test_tasks_run_without_root_on_a_read_only_file_system(full):
         assert container["Image"]["Fn::Join"][1][-2].endswith("@")
 
 
+def test_a_deployment_does_not_reset_how_many_tasks_there_are(full):
+    for service in full.of_type("AWS::ECS::Service").values():
+        assert "DesiredCount" not in service["Properties"]
+
+
 def test_the_worker_scales_with_the_queue(full):
     (policy, *_) = [
         p["Properties"]

@@ -52,8 +52,9 @@ def test_manifests_are_valid_kubernetes(helm, transport):
     import kubernetes_validate
 
     manifests = render(helm, transport=transport)
-    assert set(manifests) == {
+    assert set(manifests) - {"TriggerAuthentication"} == {
         "Deployment",
+        "NetworkPolicy",
         "PodDisruptionBudget",
         "ScaledObject",
         "Service",
@@ -61,7 +62,11 @@ def test_manifests_are_valid_kubernetes(helm, transport):
         "ServiceMonitor",
     }
     for kind, manifest in manifests.items():
-        if kind not in {"ScaledObject", "ServiceMonitor"}:  # of operators, not of Kubernetes
+        if kind not in {
+            "ScaledObject",
+            "ServiceMonitor",
+            "TriggerAuthentication",
+        }:  # of operators, not of Kubernetes
             kubernetes_validate.validate(manifest, "1.30", strict=True)
 
 
@@ -99,10 +104,44 @@ def test_scaling_counts_work_in_flight(helm):
     assert triggers["rabbitmq"][0]["metadata"]["excludeUnacknowledged"] == "false"
     assert triggers["rabbitmq"][0]["metadata"]["protocol"] == "http"
     assert triggers["sqs"][0]["metadata"]["scaleOnInFlight"] == "true"
-    assert [t["metadata"]["listName"].rpartition(":")[2] for t in triggers["redis"]] == [
-        "wait",
-        "active",
+    lists = {t["name"]: t["metadata"]["listName"].rpartition(":")[2] for t in triggers["redis"]}
+    assert lists == {"waiting": "wait", "active": "active"}
+    redis = render(helm, transport="redis")["ScaledObject"]["spec"]["advanced"]
+    assert redis["scalingModifiers"] == {"formula": "waiting + active", "target": "10"}
+
+
+def test_keda_may_ask_rabbitmq_s_management(helm):
+    manifests = render(helm, transport="rabbitmq")
+    (trigger,) = manifests["ScaledObject"]["spec"]["triggers"]
+    authentication = manifests["TriggerAuthentication"]
+    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    assert authentication["spec"]["secretTargetRef"] == [
+        {"parameter": "host", "name": "plexus", "key": "RABBITMQ_MANAGEMENT_URL"}
     ]
+    own = render(
+        helm,
+        transport="rabbitmq",
+        autoscaling={**EVERYTHING["autoscaling"], "authentication": "ours"},
+    )
+    assert "TriggerAuthentication" not in own
+    assert own["ScaledObject"]["spec"]["triggers"][0]["authenticationRef"] == {"name": "ours"}
+
+
+def test_ids_that_look_like_numbers_stay_text(helm):
+    settings = {"PLEXUS_ACCOUNT_KEY": "0045"}
+    spec = render(helm, settings=settings)["Deployment"]["spec"]["template"]["spec"]
+    assert {"name": "PLEXUS_ACCOUNT_KEY", "value": "0045"} in spec["containers"][0]["env"]
+
+
+def test_pods_are_spread_and_reached_on_one_port_only(helm):
+    manifests = render(helm)
+    spec = manifests["Deployment"]["spec"]["template"]["spec"]
+    keys = [one["topologyKey"] for one in spec["topologySpreadConstraints"]]
+    assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    policy = manifests["NetworkPolicy"]["spec"]
+    labels = manifests["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}]}]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +151,12 @@ def test_scaling_counts_work_in_flight(helm):
         ({"image": {"repository": "r", "digest": ""}}, "set image.digest"),
         ({"image": {"tag": "latest"}}, "tag"),
         ({"transport": "kafka"}, "transport"),
+        ({"settings": {"PLEXUS_ACCOUNT_KEY": 45}}, "PLEXUS_ACCOUNT_KEY"),
+        (
+            {"settings": {"PLEXUS_STORE": "dynamodb"}},
+            "upgradeDatabase is true and settings.PLEXUS_STORE is dynamodb",
+        ),
+        ({"existingSecret": ""}, "set existingSecret"),
         ({"replica": 3}, "replica"),
     ],
 )

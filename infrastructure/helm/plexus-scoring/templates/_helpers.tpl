@@ -18,6 +18,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int $needed) -}}
 {{ fail (printf "terminationGracePeriodSeconds is %d: must be at least %d (drainSeconds + preStopSeconds + 5), or jobs in flight are killed" (int .Values.terminationGracePeriodSeconds) (int $needed)) }}
 {{- end -}}
+{{- $store := .Values.settings.PLEXUS_STORE | default "" -}}
+{{- if and .Values.upgradeDatabase $store (ne $store "sql") -}}
+{{ fail (printf "upgradeDatabase is true and settings.PLEXUS_STORE is %s, which has no tables to upgrade: set upgradeDatabase to false" $store) }}
+{{- end -}}
 {{- end }}
 
 {{- define "plexus.unprivileged" -}}
