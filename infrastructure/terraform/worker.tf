@@ -93,6 +93,16 @@ data "aws_iam_policy_document" "task" {
       resources = ["arn:aws:s3:::${statement.value}/*"]
     }
   }
+
+  # Without it S3 answers 403 for an object that is not there.
+  dynamic "statement" {
+    for_each = var.attachments_bucket == "" ? [] : [var.attachments_bucket]
+
+    content {
+      actions   = ["s3:ListBucket"]
+      resources = ["arn:aws:s3:::${statement.value}"]
+    }
+  }
 }
 
 resource "aws_iam_role_policy" "task" {
@@ -137,6 +147,14 @@ resource "aws_ecs_task_definition" "worker" {
       stopTimeout            = 120
       mountPoints            = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
       portMappings           = [{ containerPort = 8080 }]
+      # ECS ignores the image's own health check.
+      healthCheck = {
+        command     = ["CMD", "/app/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/livez', timeout=4)"]
+        interval    = 15
+        timeout     = 5
+        retries     = 3
+        startPeriod = 60
+      }
       environment = [
         { name = "PLEXUS_ENVIRONMENT", value = var.stage },
         { name = "PLEXUS_ACCOUNT_KEY", value = var.account_key },

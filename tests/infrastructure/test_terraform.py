@@ -45,6 +45,11 @@ def test_the_database_is_upgraded_before_the_worker_works():
     )
 
 
+def test_the_task_is_asked_for_its_health_and_may_tell_what_is_absent():
+    assert re.search(r"healthCheck = \{\s+command\s+= \[\"CMD\".*/livez", CODE)
+    assert re.search(r'actions\s+= \["s3:ListBucket"\]', CODE)
+
+
 def test_the_example_names_every_variable_without_a_default():
     example = (FOLDER / "terraform.local.tfvars.example").read_text()
     for name, body in re.findall(
