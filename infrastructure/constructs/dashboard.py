@@ -10,7 +10,7 @@ from infrastructure.config.model import StageConfig
 from infrastructure.constructs.alarms import FIVE_MINUTES, Alarms, cost_metric, service_metric
 from infrastructure.constructs.queues import Queues
 
-OUTCOMES = ("completed", "failed", "skipped", "retried", "duplicate", "dropped")
+OUTCOMES = ("completed", "failed", "skipped", "retried", "duplicate", "busy", "unknown", "dropped")
 
 
 class ServiceDashboard(Construct):

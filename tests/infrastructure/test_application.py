@@ -7,7 +7,7 @@ import pytest
 
 from plexus_scoring.settings import describe_settings
 from plexus_scoring.stores.dynamodb.table import TTL_ATTRIBUTE, table_definition
-from tests.support.cdk import synthesise
+from tests.support.cdk import require_cdk, synthesise
 
 REQUEST = "plexus-scoring-staging-standard-request-queue"
 RESPONSE = "plexus-scoring-staging-response-queue"
@@ -444,6 +444,15 @@ def test_dashboards_and_alarms_use_the_services_metric_names(staging):
     assert {"plexus_scoring_jobs_total", "plexus_scoring_llm_cost_usd_total"} <= found
     unknown = [text for text in used if not any(name in text for name in known)]
     assert unknown == []
+
+
+def test_the_dashboard_shows_every_outcome(staging):
+    require_cdk()
+    from infrastructure.constructs.dashboard import OUTCOMES
+    from plexus_scoring.telemetry import names
+
+    told = {value for name, value in vars(names).items() if name.startswith("OUTCOME_")}
+    assert set(OUTCOMES) == told
 
 
 def test_the_cost_alarm_watches_the_metric_that_the_function_writes(staging, capsys):
