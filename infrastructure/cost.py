@@ -57,7 +57,7 @@ class Load:
     object_bytes: float = 10_000
     log_bytes: float = 1_000
     metrics: int = 18
-    alarms: int = 9
+    alarms: int = 10
     sweeps: float = SECONDS / 300
     image_gb: float = 5.0
 
@@ -129,7 +129,7 @@ PARTS = (
     ),
     Part(
         "CloudWatch",
-        "*J* · 1 KB of logs; 18 metrics; 9 alarms; 1 dashboard",
+        "*J* · 1 KB of logs; 18 metrics; 10 alarms; 1 dashboard",
         lambda w, p: (
             w.jobs * w.log_bytes / GB * p["logs_gb"]
             + w.metrics * p["metric_month"]

@@ -82,6 +82,7 @@ class AlarmConfig:
 
     oldest_message_seconds: int = 900
     error_percent: float = 5.0
+    failed_jobs_percent: float = 5.0
     throttles: int = 10
     duration_percent_of_timeout: float = 90.0
     cost_usd_per_hour: float = 20.0
@@ -92,6 +93,7 @@ class AlarmConfig:
         """Check that the thresholds can fire and that somebody hears of it. Raises ConfigError."""
         require_range(f"{where}.oldest_message_seconds", self.oldest_message_seconds, 1, 1_209_600)
         require_range(f"{where}.error_percent", self.error_percent, 0, 100, "%")
+        require_range(f"{where}.failed_jobs_percent", self.failed_jobs_percent, 0, 100, "%")
         require_range(f"{where}.throttles", self.throttles, 1, 1_000_000)
         require_range(
             f"{where}.duration_percent_of_timeout", self.duration_percent_of_timeout, 1, 100, "%"

@@ -19,6 +19,7 @@ from infrastructure.constructs.queues import Queues
 METRICS_NAMESPACE = "PlexusScoring"
 COST_METRIC = "plexus_scoring_llm_cost_usd_total"
 ENVIRONMENT_DIMENSION = "environment"
+FEWEST_JOBS = 20
 FIVE_MINUTES = Duration.minutes(5)
 
 
@@ -74,6 +75,12 @@ class Alarms(Construct):
             ),
             threshold=limits.error_percent,
             description="The scoring function itself fails (not its jobs): see its log group",
+        )
+        self.failed_jobs = self._alarm(
+            "FailedJobs",
+            failed_jobs_percent(config),
+            threshold=limits.failed_jobs_percent,
+            description="Jobs fail, are unknown or must be tried again: see jobs list FAILED and the log group",
         )
         self._alarm(
             "SweeperErrors",
@@ -157,6 +164,23 @@ class Alarms(Construct):
 def cost_metric(config: StageConfig) -> cloudwatch.Metric:
     """Return what language models cost in an hour, in USD."""
     return service_metric(config, COST_METRIC, period=Duration.hours(1))
+
+
+def failed_jobs_percent(config: StageConfig) -> cloudwatch.MathExpression:
+    """Return the share of deliveries that did not end well, where there are enough of them to tell."""
+    bad = ("failed", "unknown", "retried")
+    outcomes = (*bad, "completed")
+    total = " + ".join(f"FILL({outcome}, 0)" for outcome in outcomes)
+    share = " + ".join(f"FILL({outcome}, 0)" for outcome in bad)
+    return cloudwatch.MathExpression(
+        expression=f"IF(({total}) >= {FEWEST_JOBS}, 100 * ({share}) / ({total}), 0)",
+        using_metrics={
+            outcome: service_metric(config, "plexus_scoring_jobs_total", outcome=outcome)
+            for outcome in outcomes
+        },
+        label="deliveries that failed, were unknown or go back, in percent",
+        period=FIVE_MINUTES,
+    )
 
 
 def service_metric(

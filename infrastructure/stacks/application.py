@@ -92,7 +92,7 @@ class ApplicationStack(Stack):
             "Canary",
             alias=scoring.alias,
             deployment=config.deployment,
-            alarms=[alarms.errors],
+            alarms=[alarms.errors, alarms.failed_jobs],
         )
         self._services()
         self._outputs()

@@ -16,7 +16,7 @@ RESPONSE = "plexus-scoring-staging-response-queue"
 def test_resource_counts(staging):
     counts = Counter(r["Type"].removeprefix("AWS::") for r in staging["Resources"].values())
     assert counts == {
-        "CloudWatch::Alarm": 9,
+        "CloudWatch::Alarm": 10,
         "CloudWatch::Dashboard": 1,
         "CodeDeploy::Application": 1,
         "CodeDeploy::DeploymentGroup": 1,
@@ -228,8 +228,11 @@ def test_traffic_moves_in_steps_and_back_on_an_alarm(production):
         "DEPLOYMENT_STOP_ON_ALARM",
         "DEPLOYMENT_STOP_ON_REQUEST",
     }
-    (alarm,) = group["AlarmConfiguration"]["Alarms"]
-    assert "ErrorRate" in production["Resources"][alarm["Name"]["Ref"]]["Properties"]["AlarmName"]
+    alarms = [
+        production["Resources"][alarm["Name"]["Ref"]]["Properties"]["AlarmName"].rpartition("-")[2]
+        for alarm in group["AlarmConfiguration"]["Alarms"]
+    ]
+    assert alarms == ["ErrorRate", "FailedJobs"]  # a version that runs, and fails each of its jobs
     policies = [r for r in production.of_type("AWS::Lambda::Alias").values() if "UpdatePolicy" in r]
     assert len(policies) == 1
 
@@ -382,6 +385,7 @@ def test_alarms_on_what_loses_delays_or_costs(staging):
         "ResponseDeadLetters",
         "OldestMessage",
         "ErrorRate",
+        "FailedJobs",
         "SweeperErrors",
         "SweeperSilent",
         "Throttles",
@@ -395,6 +399,8 @@ def test_alarms_on_what_loses_delays_or_costs(staging):
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
     assert alarms["RequestDeadLetters"]["Threshold"] == 0
+    (share,) = [m for m in alarms["FailedJobs"]["Metrics"] if "Expression" in m]
+    assert ">= 20" in share["Expression"]  # one bad job at night is no alarm
     assert alarms["DurationNearTimeout"]["Threshold"] == 0.9 * 300_000
     assert alarms["DurationNearTimeout"]["ExtendedStatistic"] == "p99"
     assert alarms["CostPerHour"]["Period"] == 3600
@@ -417,7 +423,7 @@ def test_alarms_call_someone(full):
     called = [
         a for a in full.of_type("AWS::CloudWatch::Alarm").values() if "OKActions" in a["Properties"]
     ]
-    assert len(called) == 9
+    assert len(called) == 10
 
 
 def test_dashboards_and_alarms_use_the_services_metric_names(staging):

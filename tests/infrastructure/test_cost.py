@@ -22,7 +22,7 @@ def test_each_formula_gives_its_part_by_hand():
     assert usd["S3"] == pytest.approx(2 * 5.00 + 10 * 0.023)
     assert usd["SQS"] == pytest.approx((2.2 + 5 * 730 * 3600 / 20 / 1e6) * 0.40)
     assert usd["Lambda compute"] == pytest.approx((500_000 + 8760 * 0.5) * 0.0000166667)
-    assert usd["CloudWatch"] == pytest.approx(0.50 + 18 * 0.30 + 9 * 0.10 + 3.00)
+    assert usd["CloudWatch"] == pytest.approx(0.50 + 18 * 0.30 + 10 * 0.10 + 3.00)
     assert usd["X-Ray"] == pytest.approx(0.1 * 5.00)
 
 
