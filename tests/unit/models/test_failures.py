@@ -75,6 +75,7 @@ def test_a_minutes_tokens_are_a_throttle_and_no_overflow():
     "message",
     [
         "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+        "Extra usage is required for long context requests.",
         "This organization has been disabled.",
         "Organization has been restricted. Please reach out to support.",
         "Your account has been deactivated",

@@ -59,7 +59,8 @@ _ACCOUNT_TEXT = re.compile(
     r"|not a valid model id|\bno models? (?:is |are )?loaded|on-demand throughput isn.t supported"
     r"|operation does not work with the specified model|\bchat template|\bapi version\b.{0,20}?not supported"
     r"|(?:account|organization) (?:has been|is|was) (?:disabled|deactivated|restricted|suspended|not active)"
-    r"|organization must be verified|reached your (?:specified )?(?:api )?(?:usage|spending|spend) limit"
+    r"|(?:extra usage|usage credits) (?:is|are) required|organization must be verified"
+    r"|reached your (?:specified )?(?:api )?(?:usage|spending|spend) limit"
     r"|(?:location|country|region) is not supported|^operation not allowed\.?$"
     r"|plain http request was sent to https port",
     re.IGNORECASE | re.DOTALL,
