@@ -42,6 +42,7 @@ def of_status(status, message="", code=None, headers=None):
         (410, AccountRefused),
         (408, failures.TimedOut),
         (409, EngineUnavailable),
+        (499, EngineUnavailable),
         (422, ScoreFailed),
         (429, failures.Throttled),
         (500, ProviderDown),
@@ -69,6 +70,18 @@ def test_a_minutes_tokens_are_a_throttle_and_no_overflow():
     assert type(of_status(400, "too many tokens")) is ScoreFailed
     alone = of_status(429, "Request too large for gpt-4o: Limit 30000, Requested 31000")
     assert type(alone) is ScoreFailed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Rate limit exceeded",
+        "Too many tokens, please wait before trying again.",
+        "Model overloaded",
+    ],
+)
+def test_a_throttle_in_a_200_is_known_by_its_words(said):
+    assert type(failures.of_body(REQUEST, ProviderError(message=said))) is failures.Throttled
 
 
 @pytest.mark.parametrize(

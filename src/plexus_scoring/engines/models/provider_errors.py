@@ -18,7 +18,7 @@ _THROTTLED_STATUSES = frozenset({429, 498, 529})  # 498 is Groq's, 529 Anthropic
 # What every job would meet: key, credit, model, address (405, 421, 426), proxy (407) or country (451).
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451})
 _LATE_STATUSES = frozenset({408, 504, CLOUDFLARE_TIMEOUT})
-_PASSING_STATUSES = frozenset({409, 425})
+_PASSING_STATUSES = frozenset({409, 425, 499})  # 499: what was in between hung up (nginx, Gemini)
 
 
 def _codes(names: str) -> frozenset[str]:
@@ -71,6 +71,9 @@ _THROTTLED_CODES = _codes("""
     resource_exhausted throttled throttlingexception servicequotaexceededexception overloaded
     overloaded_error server_overloaded engine_overloaded model_overloaded slow_down
 """)
+_THROTTLED_TEXT = re.compile(
+    r"rate[ -]?limit|too many (?:requests|tokens, please wait)|overloaded", re.IGNORECASE
+)
 
 
 class ProviderError(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +132,11 @@ def kind_of(error: ProviderError, status: int | None, *, wait: float | None = No
     codes, message = error.codes, error.message
     if codes & _FILTER_CODES or (_is_client(status) and _FILTER_TEXT.search(message)):
         return "filtered"
-    throttled = status in _THROTTLED_STATUSES or codes & _THROTTLED_CODES
+    throttled = (
+        status in _THROTTLED_STATUSES
+        or codes & _THROTTLED_CODES
+        or (status is None and _THROTTLED_TEXT.search(message))
+    )
     overflow = _NEVER_FITS if throttled else _OVERFLOW_TEXT
     if codes & _OVERFLOW_CODES or (_is_client(status) and overflow.search(message)):
         return "overflow"
@@ -138,12 +145,16 @@ def kind_of(error: ProviderError, status: int | None, *, wait: float | None = No
         return "account"
     if _ACCOUNT_TEXT.search(message) and not minute:
         return "account"
-    return _kind_of_status(codes, status, wait)
+    return _kind_of_status(codes, message, status, wait)
 
 
-def _kind_of_status(codes: frozenset[str], status: int | None, wait: float | None) -> Kind:
+def _kind_of_status(
+    codes: frozenset[str], message: str, status: int | None, wait: float | None
+) -> Kind:
     asked_to_wait = status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None
-    if status in _THROTTLED_STATUSES or codes & _THROTTLED_CODES or asked_to_wait:
+    # Where no status is told, the words tell.
+    busy = status is None and _THROTTLED_TEXT.search(message) is not None
+    if status in _THROTTLED_STATUSES or codes & _THROTTLED_CODES or asked_to_wait or busy:
         return "throttled"
     if status in _LATE_STATUSES:
         return "late"
