@@ -8,11 +8,22 @@ from urllib.parse import urlsplit
 HTTP = ("http", "https")
 
 
+def problem_of_edges(text: str) -> str | None:
+    """Return what a secret's file or an env file left around a value, None if nothing."""
+    if text != text.strip():
+        return "begins or ends with a blank or a line break: set it again without"
+    if text[:1] in ("'", '"'):
+        return "is in quotation marks, which are part of the value in an env file: take them away"
+    return None
+
+
 def problem_of_url(text: str, schemes: Collection[str]) -> str | None:
     """Return why `text` is no URL of these schemes, None if it is one. Nothing of it is quoted: it may hold a password.
 
     A driver may follow the scheme, as in ``postgresql+psycopg://``.
     """
+    if (problem := problem_of_edges(text)) is not None:
+        return problem
     allowed = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
         parts = urlsplit(text)

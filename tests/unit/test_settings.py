@@ -5,6 +5,9 @@ import pytest
 from plexus_scoring.model.errors import ConfigurationError
 from plexus_scoring.settings import Settings, describe_settings
 
+EDGES = "begins or ends with a blank or a line break: set it again without"
+QUOTES = "is in quotation marks, which are part of the value in an env file: take them away"
+
 
 def test_defaults_need_no_environment():
     settings = Settings.from_environment({})
@@ -70,6 +73,8 @@ def test_every_setting_is_described_once():
         ("PLEXUS_RABBITMQ_URL", "http://user:secret@x", "must begin with amqp:// or amqps://"),
         ("PLEXUS_REDIS_URL", "http://x", "must begin with redis:// or rediss://"),
         ("PLEXUS_API_URL", "nonsense", "must begin with http:// or https://"),
+        ("PLEXUS_DATABASE_URL", "sqlite:////j.db\n", EDGES),
+        ("PLEXUS_RABBITMQ_URL", '"amqp://u:secret@x"', QUOTES),
         ("PLEXUS_API_URL", "https:/x", "must begin with http:// or https://"),
         ("PLEXUS_API_URL", "https:///graphql", "names no host: https://HOST/…"),
         ("PLEXUS_RESPONSE_WORKER_QUEUE_URL", "responses", "must begin with http:// or https://"),

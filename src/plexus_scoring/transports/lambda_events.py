@@ -36,6 +36,7 @@ _RECEIVES = re.compile("[1-9][0-9]{0,5}")
 # Of what SQS could have given, so that the answer with it is one that Lambda reads.
 _MESSAGE_ID = re.compile("[!-~]{1,100}")
 _CREATED = "ObjectCreated:"
+_BRIDGE_CREATED = "Object Created"
 _MAX_NAMED = 100
 # The class that SQS's extended clients name before a pointer, the present one and the one before.
 _POINTERS = (".PayloadS3Pointer", ".MessageS3Pointer")
@@ -139,6 +140,9 @@ def read_work(
     if value.get("Type") == "Notification" and isinstance(value.get("Message"), str):
         return read_body(value["Message"], default_account=default_account)
     if value.get("source") == "aws.s3" and "detail" in value:
+        # A rule on the bucket alone also brings "Object Deleted", "Object Tags Added" and others.
+        if value.get("detail-type", _BRIDGE_CREATED) != _BRIDGE_CREATED:
+            return []
         return _read(value, lambda: _objects(value["detail"], decode_key=False))
     return [parse_request(value, default_account=default_account, correlation_id=correlation_id)]
 
@@ -238,6 +242,8 @@ def pointed_to(value: object) -> ObjectRef | None:
 
     Raises InvalidRequest for a pointer that names no object.
     """
+    if _field(value, "Type") == "Notification" and _text(_field(value, "Message"))[:1] == "[":
+        value = decode_json(_text(_field(value, "Message")))  # through a topic
     if not (isinstance(value, list) and value and isinstance(value[0], str)):
         return None
     if not value[0].endswith(_POINTERS):

@@ -70,6 +70,7 @@ async def test_a_server_is_understood(provider, exchange, monkeypatch):
         sent = exchange["expect"].get("sent", [])
         for one, wanted in zip([*server.requests], sent, strict=False):
             assert {name: one.params.get(name) for name in wanted} == wanted
+        assert len(server.requests) == exchange["expect"].get("calls", len(server.requests))
         paths = exchange["expect"].get("paths")
         assert paths in (None, [one.path for one in server.requests][: len(paths or ())])
 

@@ -116,13 +116,15 @@ async def test_the_events_version_is_what_is_scored(world, event, field, then):
     assert context.item.text == "the first text"
 
 
+@pytest.mark.parametrize("topic", [False, True])
 @pytest.mark.parametrize("name", [POINTER, "com.amazon.sqs.javamessaging.MessageS3Pointer"])
-async def test_the_body_of_the_extended_client_is_read_from_s3(world, name):
+async def test_the_body_of_the_extended_client_is_read_from_s3(world, name, topic):
     await world.bench.fill()
     body = {"request_id": "r", "scorecard": "card", "score": "Greeting", "item": {"text": "Hi"}}
     world.put("payload-1", json.dumps(body))
     pointer = [name, {"s3BucketName": "calls", "s3Key": "payload-1"}]
-    assert await world.work_on(pointer) == Ack()
+    notification = {"Type": "Notification", "Message": json.dumps(pointer)}
+    assert await world.work_on(notification if topic else pointer) == Ack()
     assert (await world.bench.store.get(key("r"))).status == "COMPLETED"
 
 

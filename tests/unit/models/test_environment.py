@@ -30,6 +30,10 @@ def _nothing_set(monkeypatch):
         ({"AZURE_OPENAI_API_KEY": "a b"}, "AZURE_OPENAI_API_KEY: a blank at position 2"),
         ({"OPENAI_BASE_URL": "localhost:8000/v1"}, "OPENAI_BASE_URL: the scheme 'localhost'"),
         ({"OPENAI_BASE_URL": "http://h:x/v1"}, "OPENAI_BASE_URL: not a URL"),
+        ({"OPENAI_API_KEY": '"sk-abc"'}, "OPENAI_API_KEY: is in quotation marks"),
+        ({"OPENAI_BASE_URL": "http://h/v1\n"}, "OPENAI_BASE_URL: begins or ends with a blank"),
+        ({"OPENAI_BASE_URL": "'http://h/v1'"}, "OPENAI_BASE_URL: is in quotation marks"),
+        ({"OPENAI_BASE_URL": "http://h/v1/chat/completions/"}, "OPENAI_BASE_URL: ends with /chat"),
         ({"ANTHROPIC_BASE_URL": "https://"}, "ANTHROPIC_BASE_URL: names no host"),
     ],
 )

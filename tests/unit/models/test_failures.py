@@ -34,9 +34,15 @@ def of_status(status, message="", code=None, headers=None):
         (402, AccountRefused),
         (403, AccountRefused),
         (404, AccountRefused),
+        (405, AccountRefused),
+        (407, AccountRefused),
+        (421, AccountRefused),
+        (426, AccountRefused),
+        (451, AccountRefused),
         (410, AccountRefused),
         (408, failures.TimedOut),
         (409, EngineUnavailable),
+        (499, EngineUnavailable),
         (422, ScoreFailed),
         (429, failures.Throttled),
         (500, ProviderDown),
@@ -55,6 +61,64 @@ def test_statuses(status, kind):
 def test_a_used_up_quota_is_told_from_a_throttle():
     error = of_status(429, message="You exceeded", code="insufficient_quota")
     assert isinstance(error, AccountRefused)
+
+
+def test_a_minutes_tokens_are_a_throttle_and_no_overflow():
+    said = "Too many tokens, please wait before trying again."
+    assert type(of_status(429, said, "throttlingexception")) is failures.Throttled
+    assert type(of_status(429, said)) is failures.Throttled
+    assert type(of_status(400, "too many tokens")) is ScoreFailed
+    alone = of_status(429, "Request too large for gpt-4o: Limit 30000, Requested 31000")
+    assert type(alone) is ScoreFailed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Rate limit exceeded",
+        "Too many tokens, please wait before trying again.",
+        "Model overloaded",
+    ],
+)
+def test_a_throttle_in_a_200_is_known_by_its_words(said):
+    assert type(failures.of_body(REQUEST, ProviderError(message=said))) is failures.Throttled
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+        "Extra usage is required for long context requests.",
+        "This organization has been disabled.",
+        "Organization has been restricted. Please reach out to support.",
+        "Your account has been deactivated",
+        "Your organization must be verified to use this model.",
+        "User location is not supported for the API use.",
+        "Operation not allowed",
+        "Invocation of model ID x with on-demand throughput isn\u2019t supported.",
+        "The chatCompletion operation does not work with the specified model, x.",
+        "API version not supported",
+        "As of transformers v4.44, default chat template is no longer allowed",
+        "No models loaded. Please load a model in the developer page.",
+        "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+    ],
+)
+def test_a_400_that_every_job_would_get_is_no_jobs_fault(message):
+    error = of_status(400, message)
+    assert type(error) is AccountRefused
+    assert not error.counted
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Operation not allowed in this conversation: first message must be of the user",
+        "Invalid value for temperature: 3",
+        "messages: at least one message is required",
+    ],
+)
+def test_a_400_of_the_request_alone_is_its_failure(message):
+    assert type(of_status(400, message)) is ScoreFailed
 
 
 def test_503_with_retry_after_is_a_throttle():

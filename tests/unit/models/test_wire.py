@@ -43,6 +43,12 @@ def test_chat_body_has_the_recorded_parameters():
     }
 
 
+def test_an_empty_answer_is_not_sent_back():
+    asked = (MESSAGES[1], ChatMessage("assistant", " "), ChatMessage("user", "Again, please."))
+    body = openai_wire.chat_body(ask(messages=asked), limit_name="max_tokens", reasoning=False)
+    assert [one["content"] for one in body["messages"]] == [asked[0].content, asked[2].content]
+
+
 def test_gpt_5_gets_no_sampling_parameters():
     body = openai_wire.responses_body(
         ask(model="gpt-5-mini", temperature=0.0, top_p=0.03, max_tokens=5, reasoning_effort="low")
@@ -117,6 +123,73 @@ def test_completion_is_read_with_its_logprobs():
 def test_a_sparse_completion_is_an_empty_answer(body):
     reply = openai_wire.read_completion(ask(), json.dumps(body))
     assert (reply.text, reply.model, reply.prompt_tokens) == ("", "gpt-4o-mini", 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "text", "text": "Yes"},
+        ["Yes"],
+        [{"text": "Yes"}],
+        [{"type": "text", "text": "Yes"}],
+    ],
+)
+def test_an_answer_in_another_shape_is_an_answer(content):
+    body = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+    assert openai_wire.read_completion(ask(), json.dumps(body)).text == "Yes"
+
+
+def test_a_letter_that_was_cut_costs_no_answer():
+    body = b'{"choices": [{"message": {"content": "Yes \xe2\x82"}}]}'
+    assert openai_wire.read_completion(ask(), body).text == "Yes \ufffd"
+
+
+def test_a_count_that_no_store_holds_costs_no_answer():
+    body = {
+        "choices": [{"message": {"content": "Yes"}}],
+        "usage": {"prompt_tokens": 1e300, "completion_tokens": 2},
+    }
+    reply = openai_wire.read_completion(ask(), json.dumps(body))
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("Yes", 0, 2)
+
+
+def events(*parts, end="data: [DONE]\n\n"):
+    return ": ping\n\n" + "".join(f"data: {json.dumps(part)}\n\n" for part in parts) + end
+
+
+def delta(finish_reason=None, **said):
+    return {"choices": [{"index": 0, "delta": said, "finish_reason": finish_reason}]}
+
+
+USED = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+
+
+def test_a_stream_that_nobody_asked_for_is_an_answer():
+    logprob = {"logprobs": {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": []}]}}
+    last = delta("length", content="es")
+    last["choices"][0] |= logprob
+    body = events(delta(role="assistant", content=""), delta(content="Y"), last, USED)
+    reply = openai_wire.read_completion(ask(), body.encode())
+    assert (reply.text, reply.cut) == ("Yes", "the answer was cut (length)")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (9, 2)
+    assert reply.logprobs == (TokenLogprob("Yes", -0.1),)
+
+
+def test_a_stream_that_was_cut_off_is_no_answer():
+    with pytest.raises(EngineUnavailable, match="no choices"):
+        openai_wire.read_completion(ask(), events(delta(content="Y"), end=""))
+
+
+def test_an_error_in_a_stream_is_no_answer():
+    failed = {"error": {"code": 502, "message": "Network connection lost."}}
+    with pytest.raises(EngineUnavailable, match="Network connection lost"):
+        openai_wire.read_completion(ask(), events(delta(content="Y"), failed))
+
+
+def test_an_ending_by_an_error_of_a_relays_own_is_no_answer():
+    choice = {"message": {"content": "Too many tokens"}, "finish_reason": "error_finish"}
+    with pytest.raises(EngineUnavailable, match="error_finish"):
+        openai_wire.read_completion(ask(), json.dumps({"choices": [choice]}))
 
 
 @pytest.mark.parametrize("read", [openai_wire.read_completion, openai_wire.read_response])

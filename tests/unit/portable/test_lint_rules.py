@@ -268,3 +268,46 @@ output: {value: classification}
         for number in ("0045", "007", "1e3", "0x1F", "1_000", ".5")
     ]
     assert found[1].message == "007 is the text '007' here; Plexus's own loader makes 7 of it"
+
+
+@pytest.mark.parametrize("place", ["score", "node"])
+@pytest.mark.parametrize(
+    ("provider", "fix"),
+    [("ChatOpenAi", "did you mean 'ChatOpenAI'?"), ("ChatGroq", "use one of ChatOpenAI")],
+)
+def test_a_provider_that_scoring_refuses_is_an_error(place, provider, fix):
+    named = {"model_provider": provider}
+    if place == "score":
+        (finding,) = of_graph(JUDGE, output=FINAL, **named)
+    else:
+        (finding,) = of_graph({**JUDGE, **named}, output=FINAL)
+    assert (finding.rule, finding.severity) == (Rule.INVALID_VALUE, Severity.ERROR)
+    assert provider in finding.message
+    assert finding.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    "provider", ["BedrockChat", "ChatVertexAI", "langchain_mistralai.ChatMistralAI"]
+)
+def test_a_provider_that_scoring_takes_is_no_finding(provider):
+    assert of_graph(JUDGE, output=FINAL, model_provider=provider) == []
+
+
+def test_a_name_in_single_braces_is_told():
+    asked = {**JUDGE, "user_message": "Was there a greeting in {text}?"}
+    (finding,) = of_graph(asked, output=FINAL)
+    assert (finding.rule, finding.severity) == (Rule.TEMPLATE, Severity.WARNING)
+    assert finding.fix == "write {{text}}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{{text}} Answer as {"value": 1}',
+        "{{ text }} {{text}}",
+        "{{text}} {% if text %}x{% endif %}",
+        "{{text}} Fill in {name_of_agent} and ${text}",
+    ],
+)
+def test_other_braces_are_no_finding(message):
+    assert of_graph({**JUDGE, "user_message": message}, output=FINAL) == []

@@ -185,3 +185,19 @@ async def claimed_new(jobs, account):
     claimed = await jobs.claim(job.key, lease_seconds=60, new=job)
     assert isinstance(claimed, Claimed)
     return claimed
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:////no/such/folder/jobs.db", "Run `plexus-scoring db upgrade`, which makes it"),
+        ("postgresql://u:p@127.0.0.1:1/x", "Start the server, or set PLEXUS_DATABASE_URL"),
+    ],
+)
+def test_a_database_that_is_not_there_says_what_to_do(url, says):
+    database = Database(url)
+    try:
+        with pytest.raises(StoreUnavailable, match=says):
+            database.transaction(lambda connection: connection.execute(text("SELECT 1")), False)
+    finally:
+        database.engine.dispose()

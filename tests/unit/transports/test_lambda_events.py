@@ -121,6 +121,20 @@ def test_the_empty_event_polls_and_a_test_event_of_s3_asks_for_nothing():
 
 
 @pytest.mark.parametrize(
+    "kind", ["Object Deleted", "Object Tags Added", "Object Restore Completed", 7]
+)
+def test_other_events_of_a_bucket_through_eventbridge_ask_for_nothing(kind):
+    event = {
+        "source": "aws.s3",
+        "detail-type": kind,
+        "detail": {"bucket": {"name": "b"}, "object": {"key": "card/Greeting/call.txt"}},
+    }
+    assert read_event(event) == []
+    assert read_body(json.dumps(event)) == []
+    assert len(read_event(event | {"detail-type": "Object Created"})) == 1
+
+
+@pytest.mark.parametrize(
     "event",
     [
         [],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
+
+import msgspec
 
 from plexus_scoring.engines.models import conversation, failures
 from plexus_scoring.engines.models.base import ChatReply, ChatRequest
@@ -16,12 +19,16 @@ from plexus_scoring.engines.models.endings import (
     withheld_reason,
     withheld_reply,
 )
-from plexus_scoring.engines.models.provider_errors import ProviderError
+from plexus_scoring.engines.models.parameters import Learned
+from plexus_scoring.engines.models.provider_errors import ProviderError, kind_of
 from plexus_scoring.engines.models.reading import count, mapping, objects, text
 from plexus_scoring.engines.models.settings import ModelSettings
 from plexus_scoring.model.errors import ConfigurationError, ScoringError
 
+log = logging.getLogger(__name__)
+
 DEFAULT_REGION = "us-east-1"
+_SAMPLING = ("temperature", "top_p")
 # Codes whose HTTP status alone would be misread.
 _STATUS_OF_CODE = {
     "ThrottlingException": HTTPStatus.TOO_MANY_REQUESTS,
@@ -46,6 +53,7 @@ class BedrockConverse:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bedrock")
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self._learned: dict[str, Learned] = {}
 
     async def complete(self, request: ChatRequest, *, seconds: float) -> ChatReply:  # noqa: ARG002
         """Ask once; the caller's timeout ends the wait, the client's own ends the thread's work.
@@ -73,7 +81,7 @@ class BedrockConverse:
                 "boto3 is not installed: pip install 'plexus-scoring[bedrock]'"
             ) from error
         try:
-            answer = self._client(request).converse(**converse_arguments(request))
+            answer = self._ask(request)
         except aws.ClientError as error:
             raise _meaning(request, error) from error
         except (aws.ReadTimeoutError, aws.ConnectTimeoutError) as error:
@@ -85,6 +93,36 @@ class BedrockConverse:
                 f"{request.provider} model {request.model}: {type(error).__name__}: {error}"
             ) from error
         return read_answer(request, answer)
+
+    def _ask(self, request: ChatRequest) -> Any:
+        """Call Converse, and again without what the model refuses of the sampling; what helped is kept."""
+        import botocore.exceptions as aws  # noqa: PLC0415
+
+        known = trial = self._learned.get(request.model, Learned())
+        while True:
+            sampling = {name: getattr(request, name) for name in _SAMPLING}
+            sent = trial.applied(
+                {name: value for name, value in sampling.items() if value is not None}
+            )
+            asked = msgspec.structs.replace(request, **dict.fromkeys(_SAMPLING) | sent)
+            try:
+                answer = self._client(request).converse(**converse_arguments(asked))
+            except aws.ClientError as error:
+                said = _said(error)
+                refused = (
+                    error.response.get("Error", {}).get("Code") == "ValidationException"
+                    and kind_of(said, HTTPStatus.BAD_REQUEST) == "refused"
+                    and any(name in said.message for name in (*sent, "topP"))
+                )
+                changed = trial.after(said, sent) if refused else None
+                if changed is None:
+                    raise
+                trial = changed
+                continue
+            if trial != known:
+                self._learned[request.model] = trial
+                log.warning("%s model %s: %s", request.provider, request.model, trial)
+            return answer
 
     def _client(self, request: ChatRequest) -> Any:
         region = (
@@ -176,15 +214,19 @@ def read_answer(request: ChatRequest, answer: dict[str, Any]) -> ChatReply:
 
 
 def _meaning(request: ChatRequest, error: Any) -> ScoringError:
-    details = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
+    said = _said(error)
+    status = _STATUS_OF_CODE.get(said.code or "", metadata.get("HTTPStatusCode"))
+    if not status or status < HTTPStatus.BAD_REQUEST:
+        return failures.of_body(request, said)
+    return failures.of_status(request, int(status), said, metadata.get("HTTPHeaders", {}))
+
+
+def _said(error: Any) -> ProviderError:
+    details = error.response.get("Error", {})
     code = text(details.get("Code")) or ""
-    status = _STATUS_OF_CODE.get(code, metadata.get("HTTPStatusCode"))
-    said = ProviderError(
+    return ProviderError(
         message=text(details.get("Message")) or "",
         code=code or None,
         codes=frozenset({code.lower()}),
     )
-    if not status or status < HTTPStatus.BAD_REQUEST:
-        return failures.of_body(request, said)
-    return failures.of_status(request, int(status), said, metadata.get("HTTPHeaders", {}))

@@ -41,7 +41,6 @@ _ENDINGS: Mapping[str, Ending] = {
     ),
     **dict.fromkeys(
         (
-            "error",
             "failed",
             "cancelled",
             "abort",
@@ -59,7 +58,8 @@ def ending_of(finish_reason: str | None) -> Ending:
     """Return how an answer ended; a reason that nobody knows is no reason to doubt it."""
     # Gemini's compatible endpoint says "content_filter: SAFETY".
     plain = (finish_reason or "").partition(":")[0].strip().lower()
-    return _ENDINGS.get(plain, "whole")
+    # A relay's "error_finish" comes with the provider's error as the text.
+    return "failed" if plain.startswith("error") else _ENDINGS.get(plain, "whole")
 
 
 def cut_reason(finish_reason: str | None, *, named: str | None = None) -> str | None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from plexus_scoring.engines.models.connections import trusted
 from plexus_scoring.model.errors import ConfigurationError
+from plexus_scoring.urls import problem_of_edges
 
 KEYS = (
     "OPENAI_API_KEY",
@@ -34,6 +35,7 @@ ADDRESSES = (
     "ANTHROPIC_BASE_URL",
 )
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_ENDPOINTS = ("/chat/completions", "/responses", "/messages")
 _SOCKS = ("socks5", "socks5h")
 _PROXY_SCHEMES = ("http", "https", *_SOCKS)
 
@@ -71,7 +73,9 @@ def _both_cases(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _key_problem(key: str) -> str | None:
-    """Return why a key cannot travel in a header. No part of the key is told."""
+    """Return why a key cannot travel in a header, or is none. No part of the key is told."""
+    if key[0] in "'\"":
+        return problem_of_edges(key)
     for position, letter in enumerate(key, start=1):
         if letter in "\r\n":
             return f"a line break at position {position}: set it again without"
@@ -82,7 +86,10 @@ def _key_problem(key: str) -> str | None:
 
 
 def _address_problem(address: str) -> str | None:
-    return _url_problem(address, ("http", "https"))
+    endpoint = next((end for end in _ENDPOINTS if address.rstrip("/").endswith(end)), None)
+    if endpoint is not None:
+        return f"ends with {endpoint}, which is added to it: leave that out"
+    return problem_of_edges(address) or _url_problem(address, ("http", "https"))
 
 
 def _proxy_problem(proxy: str) -> str | None:

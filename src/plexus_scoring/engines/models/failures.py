@@ -30,6 +30,8 @@ _REMEDIES = {
     "HTTP 402": "its credit is used up: top it up",
     "HTTP 403": "access is refused: check what the key may use",
     "HTTP 404": "there is no such model, deployment or address: check the names",
+    "HTTP 405": "the address takes no calls: check the base URL",
+    "HTTP 407": "the proxy wants credentials: write them into its URL, or name the host in NO_PROXY",
     "HTTP 410": "the model is withdrawn: take another",
 }
 _KEY_CODES = frozenset({"invalid_api_key", "invalidapikey", "authentication_error"})

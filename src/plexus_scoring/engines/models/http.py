@@ -15,7 +15,7 @@ from plexus_scoring.engines.models import failures
 from plexus_scoring.engines.models.base import ChatRequest
 from plexus_scoring.engines.models.connections import ClientPools, make_client
 from plexus_scoring.engines.models.parameters import Learned
-from plexus_scoring.engines.models.provider_errors import ProviderError, read_error
+from plexus_scoring.engines.models.provider_errors import ProviderError, kind_of, read_error
 from plexus_scoring.engines.models.reading import decode
 from plexus_scoring.model.errors import ScoringError
 
@@ -77,9 +77,12 @@ class HttpApi:
         while True:
             sent = trial.applied(body)
             answer = await self._post(url, sent, request, seconds)
-            changed = (
-                trial.after(answer.error, sent) if answer.status in _PARAMETER_STATUSES else None
+            # "not supported" may also be said of account, place or model: no parameter helps there.
+            refused = (
+                answer.status in _PARAMETER_STATUSES
+                and kind_of(answer.error, answer.status) != "account"
             )
+            changed = trial.after(answer.error, sent) if refused else None
             if changed is None:
                 break
             trial = changed

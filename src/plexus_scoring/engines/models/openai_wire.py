@@ -19,6 +19,7 @@ from plexus_scoring.engines.models.reading import (
     objects,
     text,
 )
+from plexus_scoring.engines.models.stream import read_stream
 
 _REASONING_MODEL = re.compile(r"gpt-5|o\d")
 
@@ -33,7 +34,12 @@ def _takes_sampling(model: str) -> bool:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in request.messages]
+    # Mistral and Moonshot refuse the whole conversation for an empty answer of the model's own in it.
+    return [
+        {"role": message.role, "content": message.content}
+        for message in request.messages
+        if message.role != "assistant" or message.content.strip()
+    ]
 
 
 def chat_body(request: ChatRequest, *, limit_name: str, reasoning: bool) -> dict[str, Any]:
@@ -87,13 +93,13 @@ def read_completion(request: ChatRequest, body: str | bytes) -> ChatReply:
         EngineUnavailable: it is none, or it says that the provider failed.
         failures.Filtered: it says that a content filter refused the prompt.
     """
-    answer = decode(body)
+    answer = decode(body) or read_stream(body)
     choices = objects(mapping(answer).get("choices"))
     said = read_error(answer)
     if not choices or (mapping(answer).get("error") and (said.message or said.code)):
         raise _no_answer(request, said, "the answer has no choices")
     choice = choices[0]
-    message = mapping(choice.get("message"))
+    message = mapping(choice.get("message") or choice.get("delta"))
     finish_reason = text(choice.get("finish_reason"))
     if choice.get("error") or ending_of(finish_reason) == "failed":
         said = read_error(choice) if choice.get("error") else ProviderError()
@@ -101,7 +107,7 @@ def read_completion(request: ChatRequest, body: str | bytes) -> ChatReply:
     refusal = text(message.get("refusal"))
     withheld = withheld_reason(finish_reason, refusal)
     content = message.get("content", choice.get("text"))
-    said_text = joined(content, ("text", "output_text")) if objects(content) else text(content)
+    said_text = joined(content, ("text", "output_text")) or text(content)
     usage = mapping(mapping(answer).get("usage"))
     prompt, completion = _tokens(usage, "prompt_tokens", "completion_tokens")
     return ChatReply(

@@ -15,9 +15,10 @@ Kind = Literal["account", "throttled", "late", "passing", "filtered", "overflow"
 
 CLOUDFLARE_TIMEOUT = 524
 _THROTTLED_STATUSES = frozenset({429, 498, 529})  # 498 is Groq's, 529 Anthropic's "overloaded"
-_ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 410})
+# What every job would meet: key, credit, model, address (405, 421, 426), proxy (407) or country (451).
+_ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451})
 _LATE_STATUSES = frozenset({408, 504, CLOUDFLARE_TIMEOUT})
-_PASSING_STATUSES = frozenset({409, 425})
+_PASSING_STATUSES = frozenset({409, 425, 499})  # 499: what was in between hung up (nginx, Gemini)
 
 
 def _codes(names: str) -> frozenset[str]:
@@ -35,9 +36,11 @@ _FILTER_TEXT = re.compile(
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
 # OpenAI refuses with 429 what alone is above a minute's tokens: it will never fit.
 _OVERFLOW_TEXT = re.compile(
-    r"context (?:length|window)|(?:prompt|input) is too long|too many (?:input )?tokens|request too large",
+    r"context (?:length|window|size)|(?:prompt|input) is too long|too many (?:input )?tokens|request too large",
     re.IGNORECASE,
 )
+# Of a throttle only these words mean the one request: "Too many tokens, please wait" (Bedrock) means a minute's.
+_NEVER_FITS = re.compile(r"request too large", re.IGNORECASE)
 _ACCOUNT_CODES = _codes("""
     insufficient_quota billing_hard_limit_reached billing_not_active insufficient_balance
     insufficient_credits exceeded_current_quota_error arrearage accountoverdueerror
@@ -45,7 +48,7 @@ _ACCOUNT_CODES = _codes("""
     permission_denied access_denied access_terminated model_not_found model_not_available
     model_decommissioned invalid_model deploymentnotfound unrecognizedclientexception
     invalidsignatureexception expiredtokenexception accessdeniedexception
-    resourcenotfoundexception
+    resourcenotfoundexception organization_restricted unsupported_country_region_territory
 """)
 _ACCOUNT_TEXT = re.compile(
     r"(?:credit balance|balance|funds|credits?) (?:is |are )?(?:too low|not enough|exhausted)"
@@ -53,7 +56,13 @@ _ACCOUNT_TEXT = re.compile(
     r"|exceeded your current quota|exceeded your monthly included credits|plans? (?:&|and) billing"
     r"|api[ -]?key (?:is )?(?:not valid|invalid|expired|disabled)|(?:invalid|incorrect|expired) api[ -]?key"
     r"|\bmodel\b.{0,60}?(?:not found|does not exist|not exist|decommissioned|not a valid model|identifier is invalid)"
-    r"|not a valid model id",
+    r"|not a valid model id|\bno models? (?:is |are )?loaded|on-demand throughput isn.t supported"
+    r"|operation does not work with the specified model|\bchat template|\bapi version\b.{0,20}?not supported"
+    r"|(?:account|organization) (?:has been|is|was) (?:disabled|deactivated|restricted|suspended|not active)"
+    r"|(?:extra usage|usage credits) (?:is|are) required|organization must be verified"
+    r"|reached your (?:specified )?(?:api )?(?:usage|spending|spend) limit"
+    r"|(?:location|country|region) is not supported|^operation not allowed\.?$"
+    r"|plain http request was sent to https port",
     re.IGNORECASE | re.DOTALL,
 )
 # Gemini says "exceeded your current quota" of a minute's limit, too, and names the status and the wait.
@@ -62,6 +71,9 @@ _THROTTLED_CODES = _codes("""
     resource_exhausted throttled throttlingexception servicequotaexceededexception overloaded
     overloaded_error server_overloaded engine_overloaded model_overloaded slow_down
 """)
+_THROTTLED_TEXT = re.compile(
+    r"rate[ -]?limit|too many (?:requests|tokens, please wait)|overloaded", re.IGNORECASE
+)
 
 
 class ProviderError(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,19 +132,29 @@ def kind_of(error: ProviderError, status: int | None, *, wait: float | None = No
     codes, message = error.codes, error.message
     if codes & _FILTER_CODES or (_is_client(status) and _FILTER_TEXT.search(message)):
         return "filtered"
-    if codes & _OVERFLOW_CODES or (_is_client(status) and _OVERFLOW_TEXT.search(message)):
+    throttled = (
+        status in _THROTTLED_STATUSES
+        or codes & _THROTTLED_CODES
+        or (status is None and _THROTTLED_TEXT.search(message))
+    )
+    overflow = _NEVER_FITS if throttled else _OVERFLOW_TEXT
+    if codes & _OVERFLOW_CODES or (_is_client(status) and overflow.search(message)):
         return "overflow"
     minute = "resource_exhausted" in codes and status == HTTPStatus.TOO_MANY_REQUESTS
     if status in _ACCOUNT_STATUSES or codes & _ACCOUNT_CODES:
         return "account"
     if _ACCOUNT_TEXT.search(message) and not minute:
         return "account"
-    return _kind_of_status(codes, status, wait)
+    return _kind_of_status(codes, message, status, wait)
 
 
-def _kind_of_status(codes: frozenset[str], status: int | None, wait: float | None) -> Kind:
+def _kind_of_status(
+    codes: frozenset[str], message: str, status: int | None, wait: float | None
+) -> Kind:
     asked_to_wait = status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None
-    if status in _THROTTLED_STATUSES or codes & _THROTTLED_CODES or asked_to_wait:
+    # Where no status is told, the words tell.
+    busy = status is None and _THROTTLED_TEXT.search(message) is not None
+    if status in _THROTTLED_STATUSES or codes & _THROTTLED_CODES or asked_to_wait or busy:
         return "throttled"
     if status in _LATE_STATUSES:
         return "late"

@@ -14,7 +14,7 @@ from plexus_scoring.engines.models.settings import ModelSettings, ProviderLimits
 from plexus_scoring.model.errors import ScorecardError
 
 LANGCHAIN_CLASS = re.compile(r"langchain_[a-z0-9_]+(?:\.[a-z0-9_]+)*\.[A-Z]\w*", re.ASCII)
-_NAMES = {
+NAMES = {
     "ChatOpenAI": "openai",
     "AzureChatOpenAI": "azure",
     "BedrockChat": "bedrock",
@@ -22,6 +22,11 @@ _NAMES = {
     "ChatOllama": "ollama",
     "ChatVertexAI": "langchain:langchain_google_vertexai.ChatVertexAI",
 }
+
+
+def is_provider(name: str) -> bool:
+    """Whether a scorecard's `model_provider` can be this."""
+    return name in NAMES or LANGCHAIN_CLASS.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,12 @@ def provider_of(name: str, settings: ModelSettings) -> str:
     Raises:
         ScorecardError: no such provider.
     """
-    route = _NAMES.get(name)
+    route = NAMES.get(name)
     if route is None:
         if LANGCHAIN_CLASS.fullmatch(name):
             return f"langchain:{name}"
         raise ScorecardError(
-            f"model_provider {name!r} is none of {', '.join(_NAMES)}, nor a class of a LangChain "
+            f"model_provider {name!r} is none of {', '.join(NAMES)}, nor a class of a LangChain "
             "package such as langchain_mistralai.ChatMistralAI"
         )
     if route == "azure":

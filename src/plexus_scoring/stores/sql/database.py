@@ -128,6 +128,19 @@ class Database:
         return _NOTHING if self._lines is None else self._lines.under_way(connection)
 
 
+_ADVICE = {
+    "unable to open database file": ". Run `plexus-scoring db upgrade`, which makes it, or correct PLEXUS_DATABASE_URL",
+    "readonly database": ". Let this user write the file and its folder",
+    "connection refused": " Start the server, or set PLEXUS_DATABASE_URL to one that runs",
+    "could not translate host name": ". Check the host in PLEXUS_DATABASE_URL",
+    "failed to resolve host": ". Check the host in PLEXUS_DATABASE_URL",
+    "password authentication failed": ". Check user and password in PLEXUS_DATABASE_URL",
+    "too many connections": ". Run fewer workers, or put a pooler in between",
+    "too many clients": ". Run fewer workers, or put a pooler in between",
+    "no more connections allowed": ". Run fewer workers, or raise the pooler's max_client_conn",
+}
+
+
 def parse_url(url: str) -> URL:
     """Return the URL with our driver. Raises ConfigurationError, which quotes nothing: any part may be a password's."""
     try:
@@ -159,7 +172,8 @@ def translate(error: SQLAlchemyError, name: str) -> ScoringError:
         return StoreUnavailable(
             f"database {name} has no tables of this version: run `plexus-scoring db upgrade`"
         )
-    return StoreUnavailable(f"database {name}: {reason}")
+    advice = next((what for said, what in _ADVICE.items() if said in reason.lower()), "")
+    return StoreUnavailable(f"database {name}: {reason}{advice}")
 
 
 def _is_without_schema(error: SQLAlchemyError) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from plexus_scoring.engines.models.providers import NAMES as PROVIDER_NAMES
+from plexus_scoring.engines.models.providers import is_provider
 from plexus_scoring.engines.portable.base import ScoreSource
 from plexus_scoring.engines.portable.language import nodes as language
 from plexus_scoring.engines.portable.language.model_options import INHERITED
@@ -35,6 +38,7 @@ _STRICT = (
     language.BeforeAfterSlicerNode,
     language.ContextExtractorNode,
 )
+_SINGLE_BRACES = re.compile(r"(?<![{$%])\{ *(\w+) *\}(?!\})")
 _MESSAGES = ("system_message", "user_message", "explanation_message")
 
 
@@ -62,15 +66,33 @@ def lint_graph(source: ScoreSource, findings: Findings) -> None:
         lint_code(node, position, source, findings)
         if complete:
             _lint_templates(node, position, declared, source, findings)
-        if node_class(node.class_).prompts and not node.model_name:
-            findings.add(
-                source,
-                Rule.MISSING_MODEL,
-                f"the node {node.name!r} asks a model, and neither it nor the score names one",
-                "add `model_name: …` (and `model_provider: …`) to the score",
-                "graph",
-                position,
-            )
+        if node_class(node.class_).prompts:
+            _lint_model(node, position, source, findings)
+
+
+def _lint_model(
+    node: language.Node, position: int, source: ScoreSource, findings: Findings
+) -> None:
+    if not node.model_name:
+        findings.add(
+            source,
+            Rule.MISSING_MODEL,
+            f"the node {node.name!r} asks a model, and neither it nor the score names one",
+            "add `model_name: …` (and `model_provider: …`) to the score",
+            "graph",
+            position,
+        )
+    if not is_provider(node.model_provider):
+        own = "model_provider" in source.entry["graph"][position]
+        findings.add(
+            source,
+            Rule.INVALID_VALUE,
+            f"model_provider {node.model_provider!r} is no provider, so scoring fails",
+            did_you_mean(node.model_provider, PROVIDER_NAMES)
+            + "; of a LangChain package name module and class: langchain_groq.ChatGroq",
+            *(("graph", position) if own else ()),
+            "model_provider",
+        )
 
 
 def _read_node(
@@ -167,6 +189,17 @@ def _lint_templates(
         template = getattr(node, key, None)
         if not isinstance(template, str):
             continue
+        for name in sorted(set(_SINGLE_BRACES.findall(template)) & (known | {"text", "metadata"})):
+            findings.add(
+                source,
+                Rule.TEMPLATE,
+                f"{key} of {node.name!r} has {{{name}}} in single braces: the model gets these letters",
+                f"write {{{{{name}}}}}",
+                "graph",
+                position,
+                key,
+                severity=Severity.WARNING,
+            )
         try:
             names = Template(template).names
         except ScorecardError:
