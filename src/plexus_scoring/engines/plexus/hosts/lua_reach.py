@@ -36,7 +36,8 @@ def restrain_tactus() -> None:
 
     def os_library(*arguments: Any, **options: Any) -> dict[str, Any]:
         # The providers' keys are in the environment.
-        return make_os(*arguments, **options) | {"getenv": lambda *_: None}
+        library: dict[str, Any] = make_os(*arguments, **options)
+        return library | {"getenv": lambda *_: None}
 
     def resolve_inside(self: Any, path: str) -> Any:
         if os.path.isabs(path):  # noqa: PTH117
