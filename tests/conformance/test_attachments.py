@@ -20,7 +20,20 @@ def test_is_an_attachment_store(attachments):
 async def test_what_was_put_is_got(attachments, body):
     await attachments.put("scoreresults/r-1/trace.json", body, content_type="application/json")
     assert await attachments.get("scoreresults/r-1/trace.json") == body
-    assert await attachments.read(ObjectRef("own", "scoreresults/r-1/trace.json")) == body
+
+
+@pytest.mark.parametrize("key", ["scoreresults/r-1/trace.json", "ScoreResults/r-1/trace.json"])
+async def test_a_message_names_no_trace_or_log(attachments, key):
+    """A result's id derives from account and job: any account could name another one's."""
+    await attachments.put("scoreresults/r-1/trace.json", b"another account's")
+    for bucket in ("own", "elsewhere"):
+        with pytest.raises(InvalidRequest, match="belongs to a result"):
+            await attachments.read(ObjectRef(bucket, key))
+
+
+async def test_a_text_of_the_own_bucket_is_read(attachments):
+    await attachments.put("inbox/item.txt", b"text")
+    assert await attachments.read(ObjectRef("own", "inbox/item.txt")) == b"text"
 
 
 async def test_putting_again_replaces(attachments):

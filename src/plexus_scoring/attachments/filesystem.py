@@ -10,6 +10,7 @@ from pathlib import Path
 
 from plexus_scoring.model.errors import InvalidRequest, NotFound, StoreUnavailable
 from plexus_scoring.model.item import ObjectRef
+from plexus_scoring.model.result import check_no_result
 
 # The key or what lies on its way cannot be a file here; trying again cannot help.
 _BAD_KEY = {
@@ -45,6 +46,7 @@ class FilesystemAttachments:
 
     async def read(self, ref: ObjectRef) -> bytes:
         """Read a file of any bucket's directory. Raises NotFound, InvalidRequest."""
+        check_no_result(ref.key)
         return await asyncio.to_thread(self._read, self._path(ref.bucket, ref.key))
 
     async def aclose(self) -> None:

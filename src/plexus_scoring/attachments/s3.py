@@ -18,6 +18,7 @@ from plexus_scoring.model.errors import (
     shorten,
 )
 from plexus_scoring.model.item import ObjectRef
+from plexus_scoring.model.result import check_no_result
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,6 +84,8 @@ class S3Attachments:
 
     async def read(self, ref: ObjectRef) -> bytes:
         """Read an object of any bucket that our role may read. Raises NotFound, InvalidRequest."""
+        # Of any bucket: ours may have other names, those of its access points.
+        check_no_result(ref.key)
         return await self._call(ref, partial(self._fetch, ref), own=ref.bucket == self._bucket)
 
     async def aclose(self) -> None:

@@ -126,7 +126,14 @@ def _show(run: DemoRun, report: Path) -> None:
         groups.setdefault((row.mishap.value, row.fate), []).append(row)
     out = console()
     narrow = out.width < _NARROW
-    headers: tuple[str, ...] = ("what went in", "n", "what came out", "tries", "answers", "reason")
+    headers: tuple[str, ...] = (
+        "what went in",
+        "n",
+        "what came out",
+        "attempts",
+        "responses",
+        "reason",
+    )
     cells: list[tuple[str, ...]] = [
         (
             mishap,

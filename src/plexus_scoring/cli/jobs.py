@@ -59,7 +59,7 @@ def list_jobs(
     oldest_first: Annotated[bool, typer.Option(help="Else the newest.")] = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """List jobs by status, the last touched first."""
+    """List jobs, the last touched first, whatever their status."""
     statuses = status or list(JobStatus)
     if cursor is not None and len(statuses) > 1:
         raise InvalidRequest("--cursor goes on in one --status: name it")
@@ -78,6 +78,7 @@ def list_jobs(
             jobs += page.jobs
             if page.cursor is not None:
                 cursors[one.value] = page.cursor
+        jobs.sort(key=lambda job: job.updated_at, reverse=not oldest_first)
         return jobs, cursors
 
     jobs, cursors = _with_application(work)
@@ -242,9 +243,13 @@ def show_result(
         key = JobKey(_account(app, account), reference)
         result = await result_of(app, key)
         if result is None:
-            raise NotFound(
-                f"there is no result or finished job {key.id!r} in account {key.account!r}"
-            )
+            job = await app.jobs.get(key)
+            if job is not None:
+                raise NotFound(
+                    f"job {key.id!r} is {job.status.value} and has no result: "
+                    f"`plexus-scoring jobs show {key.id}` says why"
+                )
+            raise NotFound(f"there is no result or job {key.id!r} in account {key.account!r}")
         return result
 
     result = _with_application(work)

@@ -16,6 +16,7 @@ from plexus_scoring.model.errors import ErrorInfo
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 _PIPE_WIDTH = 160
@@ -97,6 +98,7 @@ def print_table(
         ]
         for row in rows
     ]
+    headers, cells = _with_values(headers, cells)
     out = console()
     natural = [
         max([len(header), *(row[number].cell_len for row in cells)])
@@ -116,6 +118,16 @@ def print_table(
     for row in cells:
         table.add_row(*row[: len(widths)])
     out.print(table, overflow="ignore", crop=False)
+
+
+def _with_values(
+    headers: Sequence[str], rows: list[list[Text]]
+) -> tuple[Sequence[str], list[list[Text]]]:
+    """Leave out columns in which no row has anything: their room is for the others."""
+    kept = [
+        number for number in range(len(headers)) if not rows or any(row[number] for row in rows)
+    ]
+    return [headers[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
 def _widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:

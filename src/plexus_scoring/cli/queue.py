@@ -63,8 +63,25 @@ async def check_queue(app: Application, *, transport: str | None = None) -> None
     async with broker(app, transport) as admin:
         if admin is not None and not await admin.exists():
             raise NotFound(
-                "the request queue does not exist: check its name, or start a worker, which creates it; "
-                "--force creates it now"
+                f"the request queue {_queue_name(app, transport)} does not exist: correct the variable, or start a "
+                "worker, which creates it; --force creates it now"
+            )
+
+
+def _queue_name(app: Application, transport: str | None) -> str:
+    """Return the queue's name with the variable that sets it."""
+    from plexus_scoring.worker.connect import transport_kind  # noqa: PLC0415  brokers
+
+    settings = app.settings
+    kind = transport or settings.transport
+    match transport_kind(settings, kind) if kind else "sqs":
+        case "rabbitmq":
+            return f"{settings.rabbitmq_request_queue} (PLEXUS_RABBITMQ_REQUEST_QUEUE)"
+        case "redis":
+            return f"{settings.redis_request_queue} (PLEXUS_REDIS_REQUEST_QUEUE)"
+        case "sqs":
+            return (
+                f"{settings.request_queue_url} (PLEXUS_SCORING_WORKER_REQUEST_STANDARD_QUEUE_URL)"
             )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from plexus_scoring.model.cost import Cost
+from plexus_scoring.model.errors import InvalidRequest, shorten
 
 if TYPE_CHECKING:
     from plexus_scoring.model.job import JobKey
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # alone; a namespace of its own keeps the others apart from these, whatever the ids are.
 _RESULT_NAMESPACE = uuid.UUID("6f1c3f0e-5a1b-5d0e-9a52-2f1d0c8f7b11")
 _ACCOUNT_RESULT_NAMESPACE = uuid.UUID("f5b0b5a4-6a52-5c0e-8f0d-3c1b9d2e7a46")
+_RESULTS = "scoreresults/"
 
 
 @functools.lru_cache(maxsize=1024)  # one job asks several times, while others are in work
@@ -61,10 +63,18 @@ class AttachmentKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 def attachment_keys(result_id: str, failed_attempt: int | None = None) -> AttachmentKeys:
     """Return the keys of a result's trace and log, or of those that a failed attempt left."""
-    folder = f"scoreresults/{result_id}"
+    folder = f"{_RESULTS}{result_id}"
     if failed_attempt is not None:
         folder += f"/attempts/{failed_attempt}"
     return AttachmentKeys(trace=f"{folder}/trace.json", log=f"{folder}/log.txt")
+
+
+def check_no_result(key: str) -> None:
+    """Raise InvalidRequest for a key of a result's file: whoever sends a message could name another account's."""
+    if key.casefold().startswith(_RESULTS):
+        raise InvalidRequest(
+            f"key {shorten(key, 80)!a} belongs to a result: put the item's text under another key"
+        )
 
 
 class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):

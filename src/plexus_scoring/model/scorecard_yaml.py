@@ -51,7 +51,8 @@ def read_document(text: str, *, file: str | None = None) -> YamlDocument:
         )
     document = parse_yaml(text, file=file)
     if not isinstance(document.data, dict):
-        what = "empty" if document.data is None else f"a {type(document.data).__name__}"
+        kinds = {type(None): "empty", str: "text", list: "a list"}
+        what = kinds.get(type(document.data), f"a {type(document.data).__name__}")
         raise ScorecardError(
             f"a scorecard must be a mapping with name and scores, this is {what}", file=file, line=1
         )

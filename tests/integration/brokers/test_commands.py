@@ -190,7 +190,10 @@ async def test_submit_refuses_what_is_not_there(rig, command, tmp_path):
     assert "it has Greeting" in unknown.stderr
     typo = {"PLEXUS_RABBITMQ_REQUEST_QUEUE": f"{rig.topology.request}-typo"}
     missing = command(*submit, "Greeting", "--scorecard", "calls", code=2, **typo)
-    assert "queue does not exist" in missing.stderr
+    assert (
+        f"{rig.topology.request}-typo (PLEXUS_RABBITMQ_REQUEST_QUEUE) does not exist"
+        in missing.stderr
+    )
     assert json.loads(command("jobs", "list", "--format", "json").stdout)["jobs"] == []
     command(*submit, "greeting", "--scorecard", "calls")
     command(*submit, "Greting", "--scorecard", "cals", "--force")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
 from plexus_scoring.engines.portable.code import RESULT, CodePlace, Interpreter, function_of
+from plexus_scoring.engines.portable.code.errors import is_over_time
 from plexus_scoring.engines.portable.code.source import library
 from plexus_scoring.model.errors import ScorecardError, ScoreFailed
 
@@ -492,10 +493,32 @@ async def test_a_timeout_of_the_code_s_own_is_its_error(call):
             await call("def f(context):\n    raise TimeoutError('late')")
 
 
+@pytest.mark.parametrize("text", ["time limit exceeded", "feed time limit exceeded: 13ms > 12ms"])
+async def test_an_exception_that_reads_like_a_limit_s_is_the_code_s_own(call, text):
+    for _ in range(3):
+        with pytest.raises(ScoreFailed, match=rf"line 2 of the code: TimeoutError: {text}$"):
+            await call(f"def f(context):\n    raise TimeoutError('{text}')")
+
+
 async def test_a_long_message_is_cut(call):
     with pytest.raises(ScoreFailed) as failed:
         await call("def f(context):\n    raise ValueError('x' * 1_000_000)")
     assert len(failed.value.message) < 2_100
+
+
+class _Raised:
+    """An exception of the code's own, whose message is long."""
+
+    def traceback(self):
+        return ["line 2"]
+
+    def exception(self):
+        pytest.fail("the exception was copied")
+
+
+def test_a_message_of_25_mb_is_not_copied_to_tell_a_limit():
+    """Each copy holds the event loop for 45 ms."""
+    assert not is_over_time(_Raised())
 
 
 def test_trusted_code_runs_plainly_and_says_so_once(caplog):

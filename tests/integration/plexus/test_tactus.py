@@ -11,6 +11,7 @@ import pytest_asyncio
 from plexus_scoring.engines.plexus.build import build_tactus_runner
 from plexus_scoring.engines.portable.engine import PortableEngine
 from plexus_scoring.model.errors import (
+    BudgetExceeded,
     ConfigurationError,
     DeadlineExceeded,
     DependencyUnmet,
@@ -212,6 +213,47 @@ async def test_it_reads_no_file_of_the_service(engine):
     for path in ("/etc/passwd", str(Path(__file__)), "/proc/self/environ", "../../etc/hosts"):
         with pytest.raises(ScoreFailed):
             await score(engine, card(lua(f'return {{ value = File.read("{path}") }}')))
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "File.base_path",  # a pathlib.Path: read_text() of any file
+        "File.base_path.joinpath('/etc/hosts')",
+        "Procedure.execution_context",
+        "Procedure.lua_sandbox",
+        "Procedure.runtime_factory().openai_api_key",
+        "python.as_attrgetter(File).base_path",
+        "require('tactus.io.file').read.__globals__",
+    ],
+)
+async def test_lua_reaches_no_object_behind_tactus_s_own(engine, reach):
+    with pytest.raises(ScoreFailed, match=r"not allowed|no attribute|may not"):
+        await score(engine, card(lua(f"return {{ value = tostring({reach}) }}")))
+
+
+async def test_lua_changes_no_object_of_the_host(engine):
+    with pytest.raises(ScoreFailed, match="may not"):
+        await score(engine, card(lua('File.base_path = "/" return { value = "x" }')))
+
+
+async def test_lua_sees_no_environment(python):
+    made = make(python, {"OPENAI_API_KEY": "sk-canary"}, plexus_tactus_memory_mb=256)
+    try:
+        for name in ("OPENAI_API_KEY", "PATH"):
+            found = await score(
+                made, card(lua(f'return {{ value = tostring(os.getenv("{name}")) }}'))
+            )
+            assert found.value == "nil"
+    finally:
+        await made.aclose()
+
+
+@pytest.mark.parametrize("field", ["value", "explanation"])
+async def test_a_text_without_end_is_no_result(engine, field):
+    body = f'local r = {{ value = "x" }} r.{field} = string.rep("x", 2000000) return r'
+    with pytest.raises(BudgetExceeded, match="1,000,000 characters"):
+        await score(engine, card(lua(body)))
 
 
 async def test_a_host_that_is_killed_gives_its_jobs_back(engine):

@@ -273,7 +273,7 @@ def test_a_job_from_submit_to_redrive_on_the_embedded_database(run, scorecard, i
     assert refused.code == 2
     assert refused.json["redriven"] == []
     assert [one["code"] for one in refused.json["refused"]] == ["invalid_request", "not_found"]
-    assert run("results", "show", "j-1").code == 2
+    assert "job 'j-1' is PENDING and has no result" in run("results", "show", "j-1").err
     assert run("jobs", "show", "absent", "--format", "json").json["error"]["code"] == "not_found"
 
 
@@ -297,7 +297,20 @@ def test_a_failed_job_shows_its_log_and_the_trace_so_far(run, scorecard, item):
     assert [one["node_name"] for one in trace["node_results"]] == ["first"]
     absent = run("results", "show", "j-1", "--log", "--attempt", "2")
     assert (absent.code, "j-1" in absent.err) == (2, True)
-    assert run("results", "show", "j-1").code == 2
+    none = run("results", "show", "j-1")
+    assert none.code == 2
+    assert "job 'j-1' is FAILED and has no result" in none.err
+    assert "`plexus-scoring jobs show j-1` says why" in none.err
+
+    submit = ("submit", "--scorecard", "calls", "--score", "Greeting", "--item", item)
+    run(*submit, "--id", "j-0")
+    asyncio.run(work())
+    run("submit", "--scorecard", "calls", "--score", "Broken", "--item", item, "--id", "j-2")
+    asyncio.run(work())
+    statuses = [line.split("\t")[:2] for line in run("jobs", "list").out.splitlines()]
+    assert statuses == [["j-2", "FAILED"], ["j-0", "COMPLETED"], ["j-1", "FAILED"]]
+    listed = run("jobs", "list", "--oldest-first", "--format", "json").json["jobs"]
+    assert [one["id"] for one in listed] == ["j-1", "j-0", "j-2"]
 
 
 def test_the_upgrade_of_a_table_tells_what_is_left(run, monkeypatch):
@@ -527,6 +540,15 @@ def test_an_error_that_nobody_foresaw_is_a_line_and_no_stack(run, monkeypatch, s
     assert (told.code, told.json["error"]["code"]) == (4, "unexpected_error")
     assert told.err.splitlines() == [told.json["error"]["message"]]
     assert "No space left on device" in told.err
+
+
+def test_lint_says_what_a_file_that_is_no_scorecard_lacks(run, tmp_path):
+    file = tmp_path / "call.txt"
+    file.write_text("Agent hello")
+    told = run("scorecards", "lint", file)
+    assert told.code == 2
+    assert "this is text" in told.out + told.err
+    assert "see docs/plexus-compatibility.md" in told.out + told.err
 
 
 def test_lint_goes_on_after_a_file_that_cannot_be_read(run, scorecard, tmp_path):

@@ -50,6 +50,14 @@ def test_what_does_not_fit_is_clipped(printed):
     assert "FAILED" in printed(60)
 
 
+def test_a_column_without_a_value_takes_no_room(monkeypatch, printed):
+    monkeypatch.setattr(sys.modules[__name__], "ROWS", [(*row[:-1], "") for row in ROWS])
+    wide = printed(120)
+    assert "last error" not in wide
+    assert "2026-11-28T16:00" in wide
+    assert "\t2026-11-28T16:00:00.000Z\t" in printed()  # programs count on the place of a column
+
+
 def test_an_id_wider_than_the_window_is_not_broken_either(printed):
     assert ID[:20] in printed(24)
     assert len([line for line in printed(24).splitlines() if line.strip()]) == 4

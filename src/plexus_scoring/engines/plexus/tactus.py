@@ -18,9 +18,11 @@ from plexus_scoring.engines.plexus.outcome import cost_of_calls, is_passing
 from plexus_scoring.engines.plexus.pool import HostPool
 from plexus_scoring.engines.plexus.process import HostProcess
 from plexus_scoring.engines.portable.base import ScoreInput, ScoreRun, ScoreSource
+from plexus_scoring.engines.portable.code.answer import MAX_CHARACTERS
 from plexus_scoring.engines.portable.language.common import read
 from plexus_scoring.engines.portable.language.scores import TactusScore as Configuration
 from plexus_scoring.model.errors import (
+    BudgetExceeded,
     ConfigurationError,
     DeadlineExceeded,
     ProviderDown,
@@ -122,6 +124,11 @@ class TactusScore:
         if value is None:
             raise ScoreFailed(f"the score {self._name!r}: its procedure returned no `value`")
         explanation = fields.get("explanation")
+        if len(str(value)) + len(str(explanation)) > MAX_CHARACTERS:
+            raise BudgetExceeded(
+                f"the score {self._name!r}: its procedure returned more than {MAX_CHARACTERS:,} characters: "
+                "return a shorter value and explanation"
+            )
         known = self.configuration.valid_classes
         if known and str(value) not in known:
             log.warning("the score %r is none of its valid_classes", self._name)

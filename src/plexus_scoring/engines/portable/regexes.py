@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,8 @@ INLINE_SECONDS = 0.02
 MAX_CHARACTERS = 20_000
 MAX_SIZE = 100_000
 _COUNT = re.compile(r"\{\s*(\d+)")
+# Sets and comments are not told apart from the rest: what hides a call from this would hide it for good.
+_CALL = re.compile(r"\\.|(?P<call>\(\?(?:R|\d|&|P>))", re.DOTALL)
 _VERBOSE = re.compile(r"\(\?[A-Za-z0-9]*x")
 
 
@@ -34,6 +37,11 @@ def problem_of(pattern: str) -> str | None:
         return (
             f"{shorten(repr(pattern), 80)} is too large a regular expression: at most {MAX_CHARACTERS:,} characters, "
             f"and {MAX_SIZE:,} once its counts, as in {{1000}}, are written out"
+        )
+    if any(found["call"] for found in _CALL.finditer(pattern)):
+        return (
+            f"{shorten(repr(pattern), 200)} calls itself or a group, as in (?R) or (?1): write out what it repeats, "
+            "since Python's `re` knows no such calls"
         )
     try:
         _compiled(pattern, ignore_case=False)
@@ -62,18 +70,20 @@ async def found_in(text: str, pattern: str, *, ignore_case: bool = False) -> boo
     """Whether a pattern is found. What is not found within 20 ms is looked for in a thread, the event loop being free.
 
     Raises:
-        BudgetExceeded: looking takes more than 5 s.
+        BudgetExceeded: looking takes more than 5 s, or more memory than there is.
     """
     search = _compiled(pattern, ignore_case=ignore_case).search
     try:
-        return search(text, timeout=INLINE_SECONDS) is not None
-    except TimeoutError:
-        pass
-    try:
+        with suppress(TimeoutError):
+            return search(text, timeout=INLINE_SECONDS) is not None
         return await asyncio.to_thread(search, text, timeout=MAX_SECONDS) is not None
     except TimeoutError as error:
         raise BudgetExceeded(
             f"the regular expression {pattern!r} took more than {MAX_SECONDS:g} s on this text: simplify it"
+        ) from error
+    except MemoryError as error:
+        raise BudgetExceeded(
+            f"the regular expression {pattern!r} took too much memory on this text: simplify it"
         ) from error
 
 

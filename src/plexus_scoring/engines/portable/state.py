@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from plexus_scoring.model.errors import ScoreFailed
+
 BASE_FIELDS: Mapping[str, Any] = {
     "messages": None,
     "is_not_empty": None,
@@ -73,7 +75,7 @@ class State:
         """Set each field to the field or literal it is mapped to, one after the other; return what was set."""
         done: dict[str, Any] = {}
         for name, original in mapping.items():
-            done[name] = self.fields[name] = self.resolve(original)
+            done[name] = self._set(name, self.resolve(original))
         return done
 
     def alias_filled(self, mapping: Mapping[str, Any], *, keep: Iterable[str] = ()) -> None:
@@ -84,7 +86,15 @@ class State:
             value = self.resolve(original)
             if value is None:
                 value = "No" if name == "value" else ""
-            self.fields[name] = value
+            self._set(name, value)
+
+    def _set(self, name: str, value: Any) -> Any:
+        if name == "metadata" and not isinstance(value, dict):
+            raise ScoreFailed(
+                "an `output` sets 'metadata', which holds the trace, to what is no mapping: choose another name"
+            )
+        self.fields[name] = value
+        return value
 
     def resolve(self, original: Any) -> Any:
         """Return the field of this name, else the literal itself."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import importlib.metadata
 import importlib.util
 import io
@@ -178,25 +177,6 @@ def die_with_parent() -> None:
 
 def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
-
-
-def restrain_tactus() -> None:
-    """Take from Lua what tactus leaves to it: Python's `eval` and builtins, and files outside of its directory."""
-    sandbox: Any = importlib.import_module("tactus.core.lua_sandbox")
-    files: Any = importlib.import_module("tactus.primitives.file").FilePrimitive
-    if isinstance(sandbox.LuaRuntime, functools.partial):
-        return
-    sandbox.LuaRuntime = functools.partial(
-        sandbox.LuaRuntime, register_eval=False, register_builtins=False
-    )
-    resolve = files._resolve_path  # noqa: SLF001  there is no setting for it
-
-    def resolve_inside(self: Any, path: str) -> Any:
-        if os.path.isabs(path):  # noqa: PTH117
-            raise ValueError(f"a score's Lua reads no file by its absolute path: {path}")
-        return resolve(self, path)
-
-    files._resolve_path = resolve_inside  # noqa: SLF001  as above
 
 
 def limit_memory(size: int) -> None:

@@ -22,10 +22,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plexus_scoring.engines.plexus.hosts import host_wire
+    from plexus_scoring.engines.plexus.hosts import host_wire, lua_reach
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     import host_wire
+    import lua_reach
 
     del sys.path[0]
 
@@ -114,7 +115,7 @@ class PlexusHost:
             # Some nodes download data that they never read, whenever they are made, and block until that has failed.
             nltk.download = lambda *_, **__: False  # type: ignore[attr-defined]
         if "tactus.core.lua_sandbox" in sys.modules:
-            host_wire.restrain_tactus()
+            lua_reach.restrain_tactus()
         no_encoding = SimpleNamespace(encode=lambda _: ())
         module.tiktoken = SimpleNamespace(get_encoding=lambda _: no_encoding)  # type: ignore[attr-defined]
         module.CloudWatchLogger = NoCloudWatch  # type: ignore[attr-defined]

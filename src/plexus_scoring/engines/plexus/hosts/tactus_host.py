@@ -22,10 +22,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plexus_scoring.engines.plexus.hosts import host_wire
+    from plexus_scoring.engines.plexus.hosts import host_wire, lua_reach
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     import host_wire
+    import lua_reach
 
     del sys.path[0]
 
@@ -141,7 +142,7 @@ def _load(*, models: bool) -> dict[str, Any]:
     try:
         for name in ("tactus.core.runtime", *(_MODELS if models else ())):
             importlib.import_module(name)
-        host_wire.restrain_tactus()
+        lua_reach.restrain_tactus()
         asyncio.run(_run({"name": "warm-up", "code": _WARM_UP, "context": {"text": "x"}}))
     except Exception as error:  # noqa: BLE001  whatever an import raises
         return {"error": {"kind": type(error).__name__, "message": str(error)}}

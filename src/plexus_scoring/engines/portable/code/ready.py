@@ -186,10 +186,12 @@ def _fed(session: MontySession, program: Program, inputs: dict[str, Any]) -> str
         if is_over_time(error):
             raise TimeoutError from None
         # What earlier calls left, or printed, may be too much for this one: it gets a session of its own.
-        full = isinstance(error, MontyCrashedError) or isinstance(error.exception(), MemoryError)
-        if full or is_refusal(error):
+        raised = None if isinstance(error, MontyCrashedError) else error.exception()
+        if raised is None or isinstance(raised, MemoryError) or is_refusal(error):
             return None
         log_printed(program.place, printed)
-        raise meaning(program.place, error, seconds=QUICK_SECONDS, at_top_level=False) from None
+        raise meaning(
+            program.place, error, seconds=QUICK_SECONDS, at_top_level=False, raised=raised
+        ) from None
     log_printed(program.place, printed)
     return text

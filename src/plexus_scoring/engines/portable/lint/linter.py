@@ -156,6 +156,8 @@ _FIXES = {
 
 def _add_error(findings: Findings, error: ScorecardError, rule: Rule) -> None:
     fix = _FIXES.get(rule, "see docs/plexus-compatibility.md for what the key takes")
+    if "must be a mapping" in error.bare_message:
+        fix = "name a scorecard's file; see docs/plexus-compatibility.md for what one looks like"
     if "syntax error" in error.bare_message:
         fix = "correct the Python at this line"
     findings.add_at(
