@@ -43,12 +43,6 @@ def test_chat_body_has_the_recorded_parameters():
     }
 
 
-def test_an_empty_answer_is_not_sent_back():
-    asked = (MESSAGES[1], ChatMessage("assistant", " "), ChatMessage("user", "Again, please."))
-    body = openai_wire.chat_body(ask(messages=asked), limit_name="max_tokens", reasoning=False)
-    assert [one["content"] for one in body["messages"]] == [asked[0].content, asked[2].content]
-
-
 def test_gpt_5_gets_no_sampling_parameters():
     body = openai_wire.responses_body(
         ask(model="gpt-5-mini", temperature=0.0, top_p=0.03, max_tokens=5, reasoning_effort="low")

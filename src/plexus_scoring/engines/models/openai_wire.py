@@ -34,12 +34,7 @@ def _takes_sampling(model: str) -> bool:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, str]]:
-    # Mistral and Moonshot refuse the whole conversation for an empty answer of the model's own in it.
-    return [
-        {"role": message.role, "content": message.content}
-        for message in request.messages
-        if message.role != "assistant" or message.content.strip()
-    ]
+    return [{"role": message.role, "content": message.content} for message in request.messages]
 
 
 def chat_body(request: ChatRequest, *, limit_name: str, reasoning: bool) -> dict[str, Any]:
