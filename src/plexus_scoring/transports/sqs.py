@@ -294,8 +294,8 @@ async def change_visibility(aws: Aws, queue_url: str, waits: Sequence[tuple[str,
             log.warning("visibility of %d messages not changed: %s", count, reason)
 
 
-async def redrive_target(aws: Aws, queue_url: str) -> tuple[str, int] | None:
-    """Return the URL of the queue's own dead-letter queue and the receives after which SQS moves a message there.
+async def redrive_policy(aws: Aws, queue_url: str) -> tuple[str, int] | None:
+    """Return the ARN of the queue's own dead-letter queue and the receives after which SQS moves a message there.
 
     None: the queue has none.
 
@@ -306,17 +306,26 @@ async def redrive_target(aws: Aws, queue_url: str) -> tuple[str, int] | None:
         answer = await aws.call(
             aws.sqs.get_queue_attributes, QueueUrl=queue_url, AttributeNames=["RedrivePolicy"]
         )
-        policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
-        arn = str(policy.get("deadLetterTargetArn", ""))
-        if not arn:
-            return None
-        account, name = arn.split(":")[4:6]
+    except (BotoCoreError, ClientError) as error:
+        raise translate(error, f"queue {queue_url}") from error
+    policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    arn = str(policy.get("deadLetterTargetArn", ""))
+    return (arn, int(policy["maxReceiveCount"])) if arn else None
+
+
+async def redrive_target(aws: Aws, queue_url: str) -> str | None:
+    """Return the URL of the queue's own dead-letter queue, or None if it has none. Raises as `redrive_policy`."""
+    policy = await redrive_policy(aws, queue_url)
+    if policy is None:
+        return None
+    account, name = policy[0].split(":")[4:6]
+    try:
         found = await aws.call(
             aws.sqs.get_queue_url, QueueName=name, QueueOwnerAWSAccountId=account
         )
     except (BotoCoreError, ClientError) as error:
         raise translate(error, f"queue {queue_url}") from error
-    return str(found["QueueUrl"]), int(policy["maxReceiveCount"])
+    return str(found["QueueUrl"])
 
 
 def attribute_text(text: str) -> str:

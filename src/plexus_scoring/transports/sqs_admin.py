@@ -179,8 +179,7 @@ class SqsAdmin:
 
     async def _dead(self) -> str | None:
         if self._dead_url is None:
-            target = await redrive_target(self._aws, self._url)
-            self._dead_url = target[0] if target else None
+            self._dead_url = await redrive_target(self._aws, self._url)
         return self._dead_url
 
     async def _dead_required(self) -> str:

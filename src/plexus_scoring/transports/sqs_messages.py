@@ -202,8 +202,7 @@ class SqsMessages:
         if self._dead_letters is None:
             url = self._dead_letter_queue_url
             if url is None and self._request_queue_url is not None:
-                target = await redrive_target(self._aws, self._request_queue_url)
-                url = target[0] if target else None
+                url = await redrive_target(self._aws, self._request_queue_url)
             if url is None:
                 return None
             self._dead_letters = DeadLetterQueue(SqsSender(self._aws, url))

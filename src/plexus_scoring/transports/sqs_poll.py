@@ -31,6 +31,7 @@ from plexus_scoring.transports.sqs import (
     DeadLetterQueue,
     SqsSender,
     change_visibility,
+    redrive_policy,
     redrive_target,
     string_attributes,
 )
@@ -106,10 +107,11 @@ class SqsSource:
         """Check the queue, and find where dead letters go."""
         try:
             await self.check()
-            target = await redrive_target(self._aws, self.name)
+            policy = await redrive_policy(self._aws, self.name)
+            # Asked for only where none is named: it takes the right sqs:GetQueueUrl on the other queue.
+            url = self._dead_url or await redrive_target(self._aws, self.name)
         except NotFound as error:
             raise ConfigurationError(error.message) from error
-        url = self._dead_url or (target[0] if target else None)
         if url is None:
             raise ConfigurationError(
                 f"queue {self.name} has no dead-letter queue: give it a redrive policy, or set "
@@ -117,7 +119,7 @@ class SqsSource:
             )
         self._dead = DeadLetterQueue(SqsSender(self._aws, url))
         # SQS itself would move the message at its next receive, and tell no reason.
-        self.max_deliveries = target[1] - 1 if target else MAX_RECEIVES
+        self.max_deliveries = policy[1] - 1 if policy else MAX_RECEIVES
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for messages: one poll while the queue is quiet, several while it is full."""
